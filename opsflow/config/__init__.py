@@ -1,0 +1,1 @@
+"""YAML files to models, every error with file, line and column."""

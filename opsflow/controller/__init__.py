@@ -1,0 +1,1 @@
+"""Use cases: apply a plan, start, stop, deploy, run, destroy; durable runs."""

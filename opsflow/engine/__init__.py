@@ -1,0 +1,1 @@
+"""Recipes to pyinfra operations to one verified script to SSH to results."""

@@ -1,0 +1,156 @@
+"""Every error of opsflow, split by whose fault it is.
+
+::
+
+    OpsflowError                    exit 1
+    ├── UsageError                  exit 64   the command line is wrong
+    ├── ConfigError                 exit 65   a file of the user is wrong; carries all problems of the file
+    │   └── RecipeError             exit 65   a recipe cannot be found, imported or used
+    ├── StalePlan                   exit 65   a saved plan was made from something that has changed
+    ├── MissingExtra                exit 64   an optional dependency is not installed
+    ├── RunFailed                   exit 1    a recipe failed on at least one host
+    ├── HostsUnreachable            exit 69   nothing failed but some hosts could not be reached
+    ├── LockHeld                    exit 75   another process holds the store
+    ├── StoreError                  exit 1    the store cannot be read or written
+    ├── ProviderError               exit 1    the machine provider refused or failed
+    │   └── CapabilityError         exit 1    this system cannot run the provider (no root, no namespaces ...)
+    ├── SourceError                 exit 1    an app's source cannot be fetched or is not safe
+    └── IllegalTransition           exit 1    our fault: the lifecycle table forbids it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process exits with; the numbers never overlap and are part of the interface."""
+
+    OK = 0
+    FAILED = 1
+    CHANGES_PENDING = 2
+    USAGE = 64
+    BAD_INPUT = 65
+    UNREACHABLE = 69
+    LOCK_HELD = 75
+    INTERRUPTED = 130
+
+
+class OpsflowError(Exception):
+    """Root of all errors that a user may see; the message is complete and needs no traceback."""
+
+    exit_code: ExitCode = ExitCode.FAILED
+    hint: str | None = None
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if hint is not None:
+            self.hint = hint
+
+
+class UsageError(OpsflowError):
+    """The command line names something that does not exist or does not fit."""
+
+    exit_code = ExitCode.USAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in one file.
+
+    Attributes:
+        file: path as the user wrote it.
+        line: 1-based; None when the whole file is meant.
+        column: 1-based.
+        path: where in the document, such as ``layers/app/instances/app1/runs``.
+        message: what is wrong.
+        hint: what would be right.
+        snippet: the source line, shown with a caret under ``column``.
+    """
+
+    file: str
+    message: str
+    line: int | None = None
+    column: int | None = None
+    path: str = ""
+    hint: str | None = None
+    snippet: str | None = None
+
+    def __str__(self) -> str:
+        where = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        text = f"{where}: {self.path + ': ' if self.path else ''}{self.message}"
+        if self.snippet is not None:
+            text += f"\n    {self.snippet}"
+            if self.column is not None:
+                text += "\n    " + " " * (self.column - 1) + "^"
+        if self.hint:
+            text += f"\n    {self.hint}"
+        return text
+
+
+class ConfigError(OpsflowError):
+    """A file of the user is wrong. All problems of the file are in :attr:`problems`."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class RecipeError(ConfigError):
+    """A recipe cannot be found, imported, or uses something that opsflow does not support."""
+
+
+class StalePlan(OpsflowError):
+    """A saved plan was made from files or a state that have changed since."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+
+class MissingExtra(OpsflowError):
+    """An optional dependency is needed and not installed."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an optional dependency", hint=f"pip install 'opsflow[{extra}]'")
+
+
+class RunFailed(OpsflowError):
+    """A recipe failed on at least one host."""
+
+
+class HostsUnreachable(OpsflowError):
+    """No recipe failed, but some hosts could not be reached."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class LockHeld(OpsflowError):
+    """Another process owns the store; the message says who, since when and what for."""
+
+    exit_code = ExitCode.LOCK_HELD
+
+
+class StoreError(OpsflowError):
+    """The store cannot be read or written."""
+
+
+class ProviderError(OpsflowError):
+    """The machine provider refused a request or failed."""
+
+
+class CapabilityError(ProviderError):
+    """This system cannot run the provider; the message says what is missing and what to do instead."""
+
+
+class SourceError(OpsflowError):
+    """The source of an app cannot be fetched, does not match its checksum or is not safe to unpack."""
+
+
+class IllegalTransition(OpsflowError):
+    """The lifecycle table has no such transition: a defect of opsflow, not of the user."""

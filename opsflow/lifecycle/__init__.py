@@ -1,0 +1,1 @@
+"""Events, instance states, run lists, who an event reaches, coalescing: pure functions."""

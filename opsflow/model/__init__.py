@@ -1,0 +1,1 @@
+"""Frozen values: stack, layer, instance, app, command, run."""

@@ -1,0 +1,98 @@
+"""Apps: code that is deployed to the instances of some layers."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+
+from opsflow.model.attributes import Attributes
+from opsflow.model.base import Model
+from opsflow.model.names import LayerName
+from opsflow.model.source import Source
+
+ENVIRONMENT_BYTES = 20 * 1024
+"""OpsWorks' limit for the whole environment of an app."""
+
+
+def _key(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", value):
+        raise ValueError(
+            f"environment variable '{value}' is not allowed: use A-Z, a-z, 0-9 and '_', at most 64 characters"
+        )
+    return value
+
+
+class EnvironmentValue(Model):
+    """One environment variable; ``secure`` hides it from every output."""
+
+    value: SecretStr
+    secure: bool = False
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bool) or value is None:
+        raise ValueError('write the value as a quoted string, such as "true"')
+    if isinstance(value, int | float | str):
+        return {"value": str(value)}
+    return value
+
+
+def _absolute(value: str) -> str:
+    if not re.fullmatch(r"/[A-Za-z0-9._/-]+", value) or ".." in value.split("/"):
+        raise ValueError(f"'{value}' is not an absolute path such as /srv/www/shop")
+    return value
+
+
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+EnvironmentKey = Annotated[str, AfterValidator(_key)]
+EnvironmentEntry = Annotated[EnvironmentValue, BeforeValidator(_plain)]
+
+
+class SslConfiguration(Model):
+    """Certificate and key of an app, in PEM."""
+
+    certificate: str
+    private_key: SecretStr
+    chain: str | None = None
+
+
+class DataSource(Model):
+    """A database that the app uses."""
+
+    type: Literal["RdsDbInstance", "OpsworksMysqlInstance", "AutoSelectOpsworksMysqlInstance", "None"] = "None"
+    arn: str | None = None
+    database_name: str | None = None
+
+
+class App(Model):
+    """One app (OpsWorks: App). Its name is its key under ``apps``."""
+
+    layers: Annotated[tuple[LayerName, ...], Field(min_length=1)]
+    """The layers whose instances get the app."""
+    source: Source
+    name: str | None = None
+    """A longer name for people."""
+    description: str = ""
+    type: Literal["other", "static", "rails", "php", "nodejs", "java", "aws-flow-ruby"] = "other"
+    environment: dict[EnvironmentKey, EnvironmentEntry] = Field(default_factory=dict)
+    domains: tuple[str, ...] = ()
+    enable_ssl: bool = False
+    ssl_configuration: SslConfiguration | None = None
+    data_sources: tuple[DataSource, ...] = ()
+    attributes: Attributes = Field(default_factory=dict)
+    """Settings for the recipes that deploy the app (OpsWorks: DocumentRoot and so on)."""
+    deploy_to: AbsolutePath | None = None
+    """Directory on the instance; default /srv/www/NAME."""
+    keep_releases: int = Field(default=5, ge=1, le=100)
+    """Releases that stay on the instance for rollback."""
+
+    @model_validator(mode="after")
+    def _limits(self) -> Self:
+        size = sum(len(key) + len(entry.value.get_secret_value().encode()) for key, entry in self.environment.items())
+        if size > ENVIRONMENT_BYTES:
+            raise ValueError("environment: is too large (maximum is 20KB)")
+        if self.enable_ssl and self.ssl_configuration is None:
+            raise ValueError("enable_ssl needs ssl_configuration")
+        return self

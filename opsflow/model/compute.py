@@ -1,0 +1,52 @@
+"""Which provider makes the machines of a stack."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from opsflow.model.attributes import Attributes
+from opsflow.model.base import Model
+
+ProviderName = Literal["sandbox", "static", "container", "ec2", "fake"]
+
+
+class Ssh(Model):
+    """How machines are reached; what a machine itself says wins."""
+
+    user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_.-]{0,31}\$?$")
+    port: int = Field(default=22, ge=1, le=65535)
+    key: str | None = None
+    """Private key file, relative to the stack file; default: the provider's own key, then the user's keys."""
+    known_hosts: str | None = None
+    """known_hosts file for static machines; default: inventory/known_hosts, then ~/.ssh/known_hosts."""
+    host_keys: Literal["strict", "accept-new"] = "strict"
+    """`accept-new` records an unknown static host's key at first use; a changed key is refused in any case."""
+
+
+class Compute(Model):
+    """The compute provider and its options.
+
+    Options that only one provider understands are checked by that provider.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    provider: ProviderName
+    options: Attributes = Field(default_factory=dict)
+    """Provider options, such as {root: /srv/images/debian.tar} for sandbox or {inventory: hosts.yml} for static."""
+    ssh: Ssh = Field(default_factory=Ssh)
+
+
+class Timeouts(Model):
+    """Time limits in seconds, all on by default (decision D1 and the reliability promises)."""
+
+    connect: Annotated[float, Field(gt=0, le=3600)] = 10
+    authentication: Annotated[float, Field(gt=0, le=3600)] = 15
+    boot: Annotated[float, Field(gt=0, le=86400)] = 1200
+    """From the request for a machine until it answers over SSH; then `start_failed`."""
+    command: Annotated[float, Field(gt=0, le=86400)] = 600
+    """One shell command of an operation."""
+    run: Annotated[float, Field(gt=0, le=604800)] = 3600
+    """One event on one instance; then the command is `expired`."""

@@ -1,0 +1,51 @@
+"""Lifecycle events and the recipes that a layer binds to them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from opsflow.model.base import Model
+from opsflow.model.names import ModuleName, RecipeName
+
+
+class LifecycleEvent(StrEnum):
+    """What can happen to an instance (OpsWorks user guide, "Lifecycle Events")."""
+
+    SETUP = "setup"
+    """A machine has booted; also on demand."""
+    CONFIGURE = "configure"
+    """An instance entered or left online; runs on every online instance of the stack."""
+    DEPLOY = "deploy"
+    """After every setup, for all apps; on demand, for one app."""
+    UNDEPLOY = "undeploy"
+    """An app was removed from the stack, or on demand."""
+    SHUTDOWN = "shutdown"
+    """A stop was asked for; runs before the machine is stopped."""
+
+
+class Recipes(Model):
+    """The recipes of a layer, event by event, or as modules whose functions are named after the events."""
+
+    modules: tuple[ModuleName, ...] = ()
+    """Modules whose functions `setup`, `configure`, `deploy`, `undeploy`, `shutdown` are bound where they exist."""
+    setup: tuple[RecipeName, ...] = ()
+    configure: tuple[RecipeName, ...] = ()
+    deploy: tuple[RecipeName, ...] = ()
+    undeploy: tuple[RecipeName, ...] = ()
+    shutdown: tuple[RecipeName, ...] = ()
+
+    def spelled_out(self, event: LifecycleEvent) -> tuple[str, ...]:
+        """The recipes named for ``event`` (without those that the modules bring)."""
+        named: tuple[str, ...] = getattr(self, event.value)
+        return named
+
+
+def _list_is_modules(value: object) -> object:
+    """``recipes: [base, haproxy]`` is short for ``recipes: {modules: [base, haproxy]}``."""
+    return {"modules": value} if isinstance(value, list | tuple) else value
+
+
+RecipesField = Annotated[Recipes, BeforeValidator(_list_is_modules), Field(default_factory=Recipes)]

@@ -1,0 +1,127 @@
+"""A stack as the user declares it: one YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from opsflow.model.app import App
+from opsflow.model.attributes import Attributes, merge_all
+from opsflow.model.base import Model
+from opsflow.model.compute import Compute, Timeouts
+from opsflow.model.instance import Instance, MachineSettings
+from opsflow.model.layer import Layer
+from opsflow.model.names import AppName, InstanceName, LayerName, ScheduleName, StackName
+from opsflow.model.schedule import Schedule
+
+
+class Stack(Model):
+    """Layers, instances and apps that are managed together (OpsWorks: Stack)."""
+
+    stack: StackName
+    """The stack's name."""
+    compute: Compute
+    layers: Annotated[dict[LayerName, Layer], Field(min_length=1)]
+    instances: dict[InstanceName, Instance] = Field(default_factory=dict)
+    """Instances that are not written under one layer; each needs `layers`."""
+    apps: dict[AppName, App] = Field(default_factory=dict)
+    schedules: dict[ScheduleName, Schedule] = Field(default_factory=dict)
+    attributes: Attributes = Field(default_factory=dict)
+    machine: MachineSettings = Field(default_factory=MachineSettings)
+    """Defaults for all machines of the stack."""
+    recipe_paths: tuple[str, ...] = ("recipes",)
+    """Directories with recipe modules, relative to the project (the directory above `stacks/`)."""
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+    description: str = ""
+    region: str | None = None
+    vpc_id: str | None = None
+    service_role_arn: str | None = None
+    hostname_theme: Literal[
+        "Layer_Dependent", "Baked_Goods", "Clouds", "Europe_Cities", "Fruits", "Greek_Deities_and_Titans",
+        "Legendary_creatures_from_Japan", "Planets_and_Moons", "Roman_Deities", "Scottish_Islands", "US_Cities",
+        "Wild_Cats",
+    ] = "Layer_Dependent"  # fmt: skip
+    tags: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _references(self) -> Self:
+        seen: dict[str, str] = {}
+        for name, places in self._places().items():
+            if len(places) > 1:
+                raise ValueError(
+                    f"instance '{name}' is declared twice, in {' and '.join(places)}; use its 'layers' field"
+                )
+            seen[name] = places[0]
+        for name, instance in self.members.items():
+            if not instance.layers:
+                raise ValueError(f"instances/{name}: needs layers")
+            self._known_layers(f"{seen[name]}/{name}/layers", instance.layers)
+        for name, app in self.apps.items():
+            self._known_layers(f"apps/{name}/layers", app.layers)
+        for name, schedule in self.schedules.items():
+            self._known_layers(f"schedules/{name}/layers", schedule.layers)
+            for instance_name in schedule.instances:
+                if instance_name not in self.members:
+                    raise ValueError(f"schedules/{name}/instances: there is no instance '{instance_name}'")
+        return self
+
+    def _places(self) -> dict[str, list[str]]:
+        places: dict[str, list[str]] = {}
+        for layer_name, layer in self.layers.items():
+            for name in layer.instances:
+                places.setdefault(name, []).append(f"layers/{layer_name}/instances")
+        for name in self.instances:
+            places.setdefault(name, []).append("instances")
+        return places
+
+    def _known_layers(self, path: str, names: tuple[str, ...]) -> None:
+        for name in names:
+            if name not in self.layers:
+                raise ValueError(f"{path}: there is no layer '{name}'; layers are {', '.join(self.layers)}")
+
+    @property
+    def name(self) -> str:
+        """The stack's name."""
+        return self.stack
+
+    @cached_property
+    def members(self) -> Mapping[str, Instance]:
+        """Every instance by name, its ``layers`` complete and in the order of the stack's layers (decision D4)."""
+        found: dict[str, Instance] = {}
+        for layer_name, layer in self.layers.items():
+            for name, instance in layer.instances.items():
+                found.setdefault(name, self._in_layers(instance, (layer_name, *instance.layers)))
+        for name, instance in self.instances.items():
+            found.setdefault(name, self._in_layers(instance, instance.layers))
+        return found
+
+    def _in_layers(self, instance: Instance, names: tuple[str, ...]) -> Instance:
+        order = {name: number for number, name in enumerate(self.layers)}
+        unique = sorted(dict.fromkeys(names), key=lambda name: order.get(name, len(order)))
+        return instance.model_copy(update={"layers": tuple(unique)})
+
+    def apps_of(self, layers: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of the apps that an instance in ``layers`` gets, in the stack's order."""
+        return tuple(name for name, app in self.apps.items() if set(app.layers) & set(layers))
+
+    def attributes_of(self, instance: str, *over: Attributes) -> dict[str, object]:
+        """Stack < layers in order (decision D6) < instance < ``over``; objects merge, arrays replace."""
+        member = self.members[instance]
+        layers = [self.layers[name].attributes for name in member.layers]
+        return merge_all([self.attributes, *layers, member.attributes, *over])
+
+    def machine_of(self, instance: str) -> MachineSettings:
+        """The machine that ``instance`` wants: its own settings, else its layers', else the stack's."""
+        member = self.members[instance]
+        wanted: dict[str, object] = {}
+        for level in (self.machine, *(self.layers[name].machine for name in member.layers), member):
+            wanted |= {key: value for key in MachineSettings.model_fields if (value := getattr(level, key)) is not None}
+        return MachineSettings.model_validate(wanted)
+
+    def timeouts_of(self, instance: str) -> Timeouts:
+        """The time limits for ``instance``: its first layer that has some, else the stack's."""
+        layers = (self.layers[name].timeouts for name in self.members[instance].layers)
+        return next((timeouts for timeouts in layers if timeouts), self.timeouts)

@@ -1,0 +1,91 @@
+"""What opsflow knows about a stack: the observed side of planning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import Field
+
+from opsflow.model.base import Model
+from opsflow.model.instance import Runs
+from opsflow.model.machine import Machine
+
+
+class InstanceStatus(StrEnum):
+    """OpsWorks API, Instance.Status."""
+
+    REQUESTED = "requested"
+    PENDING = "pending"
+    BOOTING = "booting"
+    RUNNING_SETUP = "running_setup"
+    ONLINE = "online"
+    REBOOTING = "rebooting"
+    STOPPING = "stopping"
+    SHUTTING_DOWN = "shutting_down"
+    TERMINATING = "terminating"
+    TERMINATED = "terminated"
+    STOPPED = "stopped"
+    SETUP_FAILED = "setup_failed"
+    START_FAILED = "start_failed"
+    STOP_FAILED = "stop_failed"
+    CONNECTION_LOST = "connection_lost"
+
+
+class Deployed(Model):
+    """An app on an instance."""
+
+    revision: str
+    """Commit or content digest of the source that was deployed."""
+    release: str
+    """Directory name under releases/."""
+    previous: tuple[str, ...] = ()
+    """Earlier releases that are still there, newest first: what rollback goes back to."""
+    deploy_to: str
+    """Its directory on the instance, kept so that an app which left the stack file can still be undeployed."""
+    at: datetime
+
+
+class InstanceState(Model):
+    """One instance as it is now. A record may exist without a machine."""
+
+    stack: str
+    name: str
+    layers: tuple[str, ...]
+    runs: Runs = "always"
+    status: InstanceStatus = InstanceStatus.STOPPED
+    generation: int = 0
+    """Counts machines; with stack and name it makes the provider's token."""
+    token: str | None = None
+    """Written before the provider is asked, so that no machine can be orphaned."""
+    machine: Machine | None = None
+    apps: Mapping[str, Deployed] = Field(default_factory=dict)
+    applied: Mapping[str, str] = Field(default_factory=dict)
+    """Event -> digest of what its last successful run was made from (run list, recipes, attributes)."""
+    wanted: bool = True
+    """False after the user stopped it by hand: `up` starts it again, the scheduler does not."""
+    reason: str = ""
+    """Why it has this status, in words."""
+    created_at: datetime
+    changed_at: datetime
+    online_since: datetime | None = None
+
+    @property
+    def online(self) -> bool:
+        """Whether it counts as a member of the stack."""
+        return self.status is InstanceStatus.ONLINE
+
+
+class StackState(Model):
+    """Everything observed of one stack at one moment."""
+
+    stack: str
+    version: int = 0
+    """Grows with every change; part of a saved plan's fingerprint."""
+    instances: Mapping[str, InstanceState] = Field(default_factory=dict)
+
+    @property
+    def online(self) -> tuple[str, ...]:
+        """Names of the online instances, in order of creation."""
+        return tuple(name for name, state in self.instances.items() if state.online)

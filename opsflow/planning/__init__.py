@@ -1,0 +1,1 @@
+"""Desired x observed x now to a Plan; rollout batches: pure functions."""

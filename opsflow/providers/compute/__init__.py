@@ -1,0 +1,1 @@
+"""Machine sources: one file each."""

@@ -1,0 +1,1 @@
+"""Where the code of apps comes from: one file each."""

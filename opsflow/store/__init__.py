@@ -1,0 +1,1 @@
+"""State, runs and journal."""
