@@ -84,7 +84,7 @@ class MemberView:
     @property
     def data(self) -> Mapping[str, Any]:
         """What the inventory says about it (static machines)."""
-        return _frozen(self._read().data)
+        return _frozen_mapping(self._read().data)
 
     def __repr__(self) -> str:
         return f"<instance {self.name}>"
@@ -245,7 +245,7 @@ class Node:
     def attributes(self) -> Mapping[str, Any]:
         """Its attributes, all levels merged. Prefer :meth:`get`, which records just the key."""
         self._record.attributes.setdefault("*")
-        return _frozen(self._snapshot.attributes)
+        return _frozen_mapping(self._snapshot.attributes)
 
     def get(self, key: str, default: Any = _MISSING) -> Any:
         """One attribute by its dotted key, such as ``app.workers``.
@@ -297,10 +297,14 @@ class Node:
         return f"<node {self.name} of {self._snapshot.stack}>"
 
 
+def _frozen_mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    return MappingProxyType({key: _frozen(item) for key, item in value.items()})
+
+
 def _frozen(value: Any) -> Any:
     """A read-only view of JSON-like data."""
     if isinstance(value, Mapping):
-        return MappingProxyType({key: _frozen(item) for key, item in value.items()})
+        return _frozen_mapping(value)
     if isinstance(value, list | tuple):
         return tuple(_frozen(item) for item in value)
     return value
