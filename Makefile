@@ -1,0 +1,41 @@
+# `make demo` and `make test` do all their own set-up, system packages included; the second run installs nothing.
+
+SHELL := /bin/sh
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fast lock docs bench clean
+MAKEFLAGS += --no-print-directory
+
+help: ## What there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+demo: ## The whole product in a minute: a stack of sandboxes on this machine, through its whole life
+	@scripts/bootstrap --hosts
+	@$(BIN)/python scripts/demo.py
+
+test: ## Everything CI checks: style, types, architecture, and the whole test suite on real SSH hosts
+	@scripts/test
+
+check: ## Style, types and architecture, in seconds
+	@scripts/bootstrap
+	@scripts/check
+
+fast: ## The tests that need no root
+	@scripts/bootstrap
+	@$(BIN)/pytest -q -n auto --dist worksteal -m "not sandbox"
+
+lock: ## Write requirements.lock anew (UPGRADE=1: with the newest versions)
+	@scripts/bootstrap
+	@scripts/lock
+
+docs: ## Write the generated pages of docs/ anew
+	@scripts/bootstrap
+	@$(BIN)/python scripts/docs.py
+
+bench: ## Measure; see bench/README.md
+	@scripts/bootstrap --hosts
+	@$(BIN)/python -m bench
+
+clean: ## Remove everything that make made here
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
