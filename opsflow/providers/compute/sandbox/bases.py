@@ -1,0 +1,110 @@
+"""What a sandbox's root is made of: this machine's own root, a directory, or a tarball that is unpacked once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import tarfile
+from pathlib import Path
+
+from opsflow.clock import Clock
+from opsflow.errors import CapabilityError, ProviderError
+from opsflow.providers.compute.sandbox import identity
+from opsflow.providers.compute.sandbox.locks import locked
+
+MACHINE = Path("/")
+SYSTEM = ("/etc", "/opt", "/srv", "/usr", "/usr/local", "/var", "/var/lib")
+
+
+def check_system() -> None:
+    """Whether sandboxes can be thought of at all.
+
+    Raises:
+        CapabilityError: not Linux, or not root.
+    """
+    own = "Or use your own machines: compute: {provider: static}."
+    if sys.platform != "linux":
+        raise CapabilityError(f"sandboxes need Linux; this is {sys.platform}", hint=own)
+    if os.geteuid() != 0:
+        raise CapabilityError("sandboxes need root: they are made of namespaces and mounts",
+                              hint=f"Run opsflow with sudo. {own}")  # fmt: skip
+
+
+def check_base(base: Path) -> None:
+    """Whether the directory can be the root of a sandbox.
+
+    Raises:
+        CapabilityError: this machine's own root lacks something.
+        ProviderError: a root that the user gave does.
+    """
+    missing = [path for path in (identity.SSHD, "/bin/sh") if not _executable(base, path)]
+    if missing and base == MACHINE:
+        raise CapabilityError("sandboxes need the OpenSSH server, which is not installed here",
+                              hint="Run: apt-get install openssh-server")  # fmt: skip
+    if missing:
+        raise ProviderError(f"compute/options/root: {base} has no {missing[0]}",
+                            hint="Install openssh-server in it before it is used as a root.")  # fmt: skip
+    if base == MACHINE and (apart := [path for path in SYSTEM if os.path.ismount(path)]):
+        raise CapabilityError(
+            f"sandboxes cannot share this machine's root: {', '.join(apart)} is a file system of its own "
+            "and would be empty in them",
+            hint="Give them a root: compute: {provider: sandbox, options: {root: DIRECTORY or TARBALL}}.",
+        )
+
+
+def unpacked(root: Path, cache: Path, clock: Clock) -> Path:
+    """The directory that stands for ``root``; a tarball is unpacked the first time and whenever it changed.
+
+    Raises:
+        ProviderError: there is no such root, or the archive is damaged or not safe.
+    """
+    if root.is_dir():
+        return root
+    if not root.is_file():
+        raise ProviderError(f"compute/options/root: there is no {root}",
+                            hint="Name a directory or a tarball with a Debian or Ubuntu root in it.")  # fmt: skip
+    status = root.stat()
+    key = hashlib.sha256(f"{root}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()[:16]
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target = cache / key
+    with locked(cache / "unpack.lock", clock):
+        if not target.is_dir():
+            _unpack(root, target)
+    return target
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o755)
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(partial, filter=_safe)  # noqa: S202 - the filter refuses what leaves the target
+    except (tarfile.TarError, OSError, EOFError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise ProviderError(f"compute/options/root: {archive} cannot be unpacked: {error}") from error
+    partial.rename(target)
+
+
+def _safe(member: tarfile.TarInfo, target: str) -> tarfile.TarInfo | None:
+    """Nothing outside the target, no devices (a sandbox has its own); modes as in the archive, setuid included."""
+    if member.ischr() or member.isblk() or member.isfifo():
+        return None
+    checked = tarfile.tar_filter(member, target)
+    return checked.replace(mode=stat.S_IMODE(member.mode), deep=False)
+
+
+def _executable(base: Path, path: str) -> bool:
+    """Whether it exists in the base; links are followed by hand, an absolute one means the base's own root."""
+    current = Path(path)
+    for _ in range(10):
+        inside = base / current.relative_to("/")
+        parent = inside.parent.resolve()
+        if not inside.is_symlink():
+            return inside.is_file() and os.access(inside, os.X_OK)
+        aim = inside.readlink()
+        current = aim if aim.is_absolute() else Path("/") / (parent / aim).relative_to(base.resolve())
+    return False

@@ -1,0 +1,110 @@
+"""The copy-on-write layer of a sandbox, written before it starts: what it hides and what it changes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+PRIVATE = (
+    "/root", "/home", "/run", "/mnt", "/media", "/lost+found",
+    "/tmp", "/var/tmp",  # noqa: S108 - hidden, not used
+    "/etc/kubernetes", "/etc/letsencrypt", "/etc/wireguard", "/etc/NetworkManager/system-connections",
+    "/etc/opsflow", "/etc/opsflow-sandbox", "/var/lib/opsflow",
+    "/var/lib/cloud", "/var/lib/containerd", "/var/lib/containers", "/var/lib/docker", "/var/lib/incus",
+    "/var/lib/kubelet", "/var/lib/libvirt", "/var/lib/lxc", "/var/lib/lxd", "/var/lib/machines", "/var/lib/rancher",
+    "/var/backups", "/var/log/journal", "/var/mail", "/var/spool/cron", "/var/spool/mail",
+)  # fmt: skip
+"""Directories of this machine that a sandbox sees empty: people's files, credentials, other machines' disks."""
+
+
+class Disk:
+    """The files of one sandbox over its base (``lower``)."""
+
+    def __init__(self, directory: Path, lower: Path) -> None:
+        self.directory = directory
+        self.lower = lower
+        self.upper = directory / "upper"
+
+    def reset(self) -> None:
+        """Start from an empty layer."""
+        self.delete()
+        for name in ("upper", "work", "root"):
+            (self.directory / name).mkdir(mode=0o755, parents=True)
+        _copy_owner(self.lower, self.upper)
+
+    def delete(self) -> None:
+        """Remove every file of it."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.directory)
+
+    def write(self, path: str, content: str, mode: int = 0o644) -> None:
+        """A file that hides the one below; written whole or, after a crash, written again by :meth:`reset`."""
+        target = self._above(path)
+        target.unlink(missing_ok=True)
+        descriptor = os.open(target, os.O_CREAT | os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+
+    def read(self, path: str) -> str | None:
+        """The text of a file as the sandbox sees it; None when there is none."""
+        for layer in (self.upper, self.lower):
+            file = layer / path.lstrip("/")
+            if file.is_file():
+                return file.read_text(errors="surrogateescape")
+        return None
+
+    def remove(self, path: str) -> None:
+        """Hide a file of the base."""
+        if os.path.lexists(self.lower / path.lstrip("/")):
+            target = self._above(path)
+            target.unlink(missing_ok=True)
+            os.mknod(target, stat.S_IFCHR | 0o000, os.makedev(0, 0))  # overlayfs' mark for "deleted"
+
+    def empty(self, path: str) -> None:
+        """Show an empty directory where the base has a full one."""
+        below = self.lower / path.lstrip("/")
+        if below.is_dir() and not below.is_symlink() and not self._hidden(path):
+            target = self._above(path)
+            target.mkdir(exist_ok=True)
+            _copy_owner(below, target)
+            os.setxattr(target, "trusted.overlay.opaque", b"y")
+
+    def hide(self, paths: Iterable[Path]) -> None:
+        """Hide directories that are inside the base, whatever they hold."""
+        for path in paths:
+            real = path.resolve()
+            if real.is_relative_to(self.lower) and real != self.lower:
+                self.empty(str(real.relative_to(self.lower)))
+
+    def _hidden(self, path: str) -> bool:
+        parents = [self.upper / parent for parent in Path(path.lstrip("/")).parents if parent != Path()]
+        return any(parent.is_dir() and _opaque(parent) for parent in parents)
+
+    def _above(self, path: str) -> Path:
+        """Where the path is in the upper layer; its parents get the base's owner and mode."""
+        target = self.upper / path.lstrip("/")
+        for parent in reversed(Path(path.lstrip("/")).parents):
+            above, below = self.upper / parent, self.lower / parent
+            if not above.is_dir():
+                above.mkdir(mode=0o755)
+                if below.is_dir():
+                    _copy_owner(below, above)
+        return target
+
+
+def _copy_owner(source: Path, target: Path) -> None:
+    status = source.stat()
+    os.chown(target, status.st_uid, status.st_gid)
+    target.chmod(stat.S_IMODE(status.st_mode))
+
+
+def _opaque(path: Path) -> bool:
+    try:
+        return os.getxattr(path, "trusted.overlay.opaque") == b"y"
+    except OSError:
+        return False

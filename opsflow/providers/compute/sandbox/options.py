@@ -1,0 +1,56 @@
+"""What a stack file may say under ``compute: {options: ...}`` for sandboxes."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from opsflow.errors import ProviderError
+from opsflow.model.attributes import Attributes
+
+
+class Options(BaseModel):
+    """The options of the sandbox provider."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: str = "/"
+    """A directory or tarball to use as root instead of this machine's own; relative to the project."""
+    memory: str | None = Field(default=None, pattern=r"^[1-9][0-9]*[kmg]$")
+    """The most memory a sandbox may use, such as 512m; needs a writable cgroup file system."""
+    processes: int | None = Field(default=None, ge=16, le=100_000)
+    """The most processes a sandbox may have; needs a writable cgroup file system. Default: 4096 where possible."""
+
+    @classmethod
+    def parse(cls, options: Attributes) -> Self:
+        """Check what the user wrote.
+
+        Raises:
+            ProviderError: an option is unknown or has a value that does not fit.
+        """
+        for name in options:
+            if name not in cls.model_fields:
+                close = difflib.get_close_matches(name, cls.model_fields, n=1)
+                meant = f"; did you mean '{close[0]}'?" if close else ""
+                known = ", ".join(cls.model_fields)
+                raise ProviderError(f"compute/options/{name}: the sandbox provider has no such option{meant}",
+                                    hint=f"Its options are {known}.")  # fmt: skip
+        try:
+            return cls.model_validate(dict(options))
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise ProviderError(f"compute/options/{problem['loc'][0]}: {problem['msg']}") from error
+
+    def root_path(self, project: Path) -> Path:
+        """The root as an absolute path."""
+        return (project / self.root).resolve()
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory limit as a number."""
+        if self.memory is None:
+            return None
+        return int(self.memory[:-1]) << {"k": 10, "m": 20, "g": 30}[self.memory[-1]]

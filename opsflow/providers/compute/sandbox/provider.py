@@ -1,0 +1,197 @@
+"""Machines on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from opsflow.clock import Clock
+from opsflow.errors import ProviderError
+from opsflow.model.machine import Machine, MachineRequest, MachineState
+from opsflow.providers.compute.sandbox import bases, identity
+from opsflow.providers.compute.sandbox.addresses import AddressBook, Endpoint
+from opsflow.providers.compute.sandbox.disk import Disk
+from opsflow.providers.compute.sandbox.keys import KeyPair, ProjectKey
+from opsflow.providers.compute.sandbox.options import Options
+from opsflow.providers.compute.sandbox.places import Places
+from opsflow.providers.compute.sandbox.processes import Process
+from opsflow.providers.compute.sandbox.registry import Record, Registry
+from opsflow.providers.compute.sandbox.spawn import PROCESS_FILE, spawn
+
+GRACE = 3.0
+"""Seconds that the processes of a sandbox have to end when it is stopped."""
+
+
+class SandboxProvider:
+    """Makes sandboxes: namespaces, a copy-on-write root and an sshd each, with no cloud and no container engine.
+
+    They run on when opsflow ends, and no mount of theirs exists outside them.
+    """
+
+    name = "sandbox"
+
+    def __init__(self, directory: Path, clock: Clock, addresses: AddressBook | None = None) -> None:
+        """Keep all state in ``directory``, usually ``.opsflow/sandbox`` of the project."""
+        self._directory = directory.absolute()
+        self._clock = clock
+        self._addresses = addresses or AddressBook(clock)
+        self._registry = Registry(self._directory, clock)
+        self._places = Places(self._directory, clock)
+        self._key = ProjectKey(self._directory, clock)
+        # Everything of the project stays out of sandboxes: other stacks' state, keys, the store.
+        parent = self._directory.parent
+        self._project = parent.parent if parent.name == ".opsflow" else parent
+
+    def check(self) -> None:
+        """Try everything that a sandbox needs, for real.
+
+        Raises:
+            CapabilityError: something is missing.
+        """
+        bases.check_system()
+        bases.check_base(bases.MACHINE)
+        self._places.check()
+
+    def create(self, request: MachineRequest) -> Machine:
+        """Make and start the sandbox of the token, or bring a half-made one to an end."""
+        options = Options.parse(request.options)
+        bases.check_system()
+        with self._registry.locked(request.token) as lock:
+            record = self._registry.read(request.token) or self._registry.write(
+                Record(
+                    token=request.token,
+                    stack=request.stack,
+                    instance=request.instance,
+                    options=options,
+                    created_at=self._clock.now(),
+                )
+            )
+            return self._run(record, lock)
+
+    def find(self, token: str) -> Machine | None:
+        """The sandbox of that token as it is now."""
+        record = self._registry.read(token)
+        return self._machine(record) if record and self._whole(record) else None
+
+    def list(self, stack: str) -> Sequence[Machine]:
+        """The sandboxes of that stack, oldest first."""
+        mine = (record for record in self._registry.list() if record.stack == stack)
+        return [self._machine(record) for record in mine if self._whole(record)]
+
+    def start(self, machine: Machine) -> Machine:
+        """Start it with the disk and the host key that it had."""
+        with self._registry.locked(machine.token) as lock:
+            return self._run(self._known(machine), lock)
+
+    def stop(self, machine: Machine) -> Machine:
+        """End its processes, gently first; its disk stays."""
+        with self._registry.locked(machine.token):
+            record = self._known(machine)
+            self._end(record, grace=GRACE)
+            return self._machine(record)
+
+    def reboot(self, machine: Machine) -> Machine:
+        """End its processes and start it again."""
+        with self._registry.locked(machine.token) as lock:
+            record = self._known(machine)
+            self._end(record, grace=GRACE)
+            return self._run(record, lock)
+
+    def terminate(self, machine: Machine) -> None:
+        """End its processes, delete its files, give its address back."""
+        if self._registry.read(machine.token) is None:
+            return
+        with self._registry.locked(machine.token):
+            record = self._registry.read(machine.token)
+            if record is None:
+                return
+            self._end(record, grace=0)
+            Disk(self._directory_of(record), bases.MACHINE).delete()
+            self._addresses.release(self._registry.file(record.token))
+            self._registry.remove(record.token)
+            self._places.clean()
+
+    # ------------------------------------------------------------------------------------------ one sandbox
+
+    def _run(self, record: Record, lock: int) -> Machine:
+        """Bring it up from whatever point it is at."""
+        if not self._alive(record):
+            record = self._settle(self._furnish(record))
+            spawn(
+                self._directory_of(record),
+                lower=self._base(record),
+                hostname=record.instance,
+                init=["/bin/sh", identity.INIT],
+                lock=lock,
+            )
+        return self._machine(record)
+
+    def _furnish(self, record: Record) -> Record:
+        """Make its disk, unless that was done."""
+        directory = self._places.claim(record.token)
+        if record.furnished and self._whole(record):
+            return record
+        host_key = KeyPair.generate()
+        identity.furnish(
+            Disk(directory, self._base(record)),
+            name=record.instance,
+            host_key=host_key,
+            authorized=self._key.pair().public,
+            private=(self._project if self._project != Path("/") else self._directory,),
+        )
+        return self._registry.write(record.model_copy(update={"host_key": host_key.public, "furnished": True}))
+
+    def _settle(self, record: Record) -> Record:
+        """Make sure of an address: the one it had unless somebody took it while this machine was off."""
+        before = Endpoint(record.address, record.port) if record.address and record.port else None
+        now = self._addresses.reserve(self._registry.file(record.token), before)
+        disk = Disk(self._directory_of(record), self._base(record))
+        identity.settle(disk, name=record.instance, at=now, before=record.address)
+        return self._registry.write(record.model_copy(update={"address": now.address, "port": now.port}))
+
+    def _base(self, record: Record) -> Path:
+        base = bases.unpacked(record.options.root_path(self._project), self._directory / "roots", self._clock)
+        bases.check_base(base)
+        return base
+
+    def _end(self, record: Record, *, grace: float) -> None:
+        file = self._directory_of(record) / PROCESS_FILE
+        process = Process.read(file)
+        if process:
+            process.end(grace=grace)
+            file.unlink(missing_ok=True)
+
+    def _alive(self, record: Record) -> bool:
+        process = Process.read(self._directory_of(record) / PROCESS_FILE)
+        return process is not None and process.alive
+
+    def _whole(self, record: Record) -> bool:
+        """False when its disk is gone: it was in memory and this machine was restarted."""
+        return not record.furnished or (self._directory_of(record) / "upper").is_dir()
+
+    def _directory_of(self, record: Record) -> Path:
+        return self._places.directory(record.token)
+
+    def _known(self, machine: Machine) -> Record:
+        record = self._registry.read(machine.token)
+        if record is None or not self._whole(record):
+            raise ProviderError(f"sandbox {machine.id} does not exist any more")
+        return record
+
+    def _machine(self, record: Record) -> Machine:
+        return Machine(
+            id=record.token,
+            token=record.token,
+            state=self._state(record),
+            address=record.address,
+            port=record.port or 22,
+            user="root",
+            key_file=str(self._key.file) if record.furnished else None,
+            host_keys=(record.host_key,) if record.host_key else (),
+            private_address=record.address,
+        )
+
+    def _state(self, record: Record) -> MachineState:
+        if self._alive(record) and record.address:
+            return MachineState.RUNNING
+        return MachineState.STARTING if self._registry.busy(record.token) else MachineState.STOPPED

@@ -1,0 +1,76 @@
+"""Starting sandboxes: runs the launcher and turns what it says into an answer or an error."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from opsflow.errors import CapabilityError
+from opsflow.providers.compute.sandbox import launcher, rootfs
+from opsflow.providers.compute.sandbox.processes import Process
+
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+"""All that a sandbox's first process gets: nothing of the caller's environment, which may hold secrets."""
+
+PROCESS_FILE = "process.json"
+LOG_FILE = "sshd.log"
+
+
+def spawn(
+    directory: Path,
+    *,
+    lower: Path,
+    hostname: str,
+    init: Sequence[str],
+    cgroups: Sequence[Path] = (),
+    lock: int | None = None,
+) -> Process:
+    """Start a sandbox whose files are in ``directory``; returns when its first process runs.
+
+    The launcher inherits ``lock``, the descriptor of the sandbox's lock, so that somebody who comes after the death
+    of this process waits until the sandbox is on record.
+
+    Raises:
+        CapabilityError: this system does not let us; the message is the kernel's.
+    """
+    spec = {
+        "root": rootfs.ROOT,
+        "hostname": hostname,
+        "steps": rootfs.steps(lower),
+        "read_only": rootfs.READ_ONLY,
+        "record": PROCESS_FILE,
+        "log": LOG_FILE,
+        "cgroups": [str(group) for group in cgroups],
+        "init": list(init),
+        "environment": ENVIRONMENT,
+    }
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", launcher.__file__],
+        input=json.dumps(spec),
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        env=ENVIRONMENT,
+        pass_fds=() if lock is None else (lock,),
+        start_new_session=True,
+        check=False,
+    )
+    process = Process.read(directory / PROCESS_FILE)
+    if done.returncode != 0 or process is None:
+        reason = done.stderr.strip() or f"exit code {done.returncode}"
+        raise CapabilityError(f"a sandbox could not be started: {reason}", hint=_advice(reason))
+    return process
+
+
+def _advice(reason: str) -> str:
+    if "Operation not permitted" in reason:
+        return (
+            "Root with all capabilities is needed: in a container, start it with --privileged. "
+            "Or use your own machines: compute: {provider: static}."
+        )
+    if "mount overlay" in reason:
+        return "The kernel needs overlayfs (modprobe overlay), and a file system that can hold its upper layer."
+    return "Use your own machines instead: compute: {provider: static}."
