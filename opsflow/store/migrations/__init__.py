@@ -1,0 +1,1 @@
+"""Schema migrations; the newest one is named in :mod:`opsflow.store.schema`."""

@@ -1,0 +1,85 @@
+"""Queries. Each gets a connection that sees one moment."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, Table, select, union
+
+from opsflow.model.command import Command, CommandStatus, Run
+from opsflow.model.journal import JournalEntry
+from opsflow.model.state import InstanceState, StackState
+from opsflow.store import schema
+from opsflow.store.records import M, decode, unpack
+
+LARGEST = 2**63 - 1
+UNFINISHED = tuple(status.value for status in CommandStatus if not status.final)
+
+
+def stacks(connection: Connection) -> tuple[str, ...]:
+    """Names of the stacks that have instances or runs, sorted."""
+    names = union(select(schema.instances.c.stack), select(schema.runs.c.stack))
+    return tuple(sorted(connection.scalars(names)))
+
+
+def state(connection: Connection, stack: str) -> StackState:
+    """The stack as observed."""
+    version = connection.scalar(select(schema.stacks.c.version).where(schema.stacks.c.name == stack)) or 0
+    table = schema.instances
+    query = select(table.c.name, table.c.body).where(table.c.stack == stack).order_by(table.c.seq)
+    instances = {
+        row.name: decode(InstanceState, row.body, f"instance {stack}/{row.name}") for row in connection.execute(query)
+    }
+    return StackState(stack=stack, version=version, instances=instances)
+
+
+def runs(connection: Connection, stack: str | None, limit: int) -> tuple[Run, ...]:
+    """Newest first."""
+    table = schema.runs
+    query = select(table.c.id, table.c.body).order_by(table.c.seq.desc()).limit(_clamped(limit))
+    if stack is not None:
+        query = query.where(table.c.stack == stack)
+    return tuple(decode(Run, row.body, f"run {row.id}") for row in connection.execute(query))
+
+
+def run(connection: Connection, run_id: str) -> Run | None:
+    """One run."""
+    body = connection.scalar(select(schema.runs.c.body).where(schema.runs.c.id == run_id))
+    return None if body is None else decode(Run, body, f"run {run_id}")
+
+
+def commands(connection: Connection, run: str | None, stack: str | None, unfinished: bool) -> tuple[Command, ...]:
+    """Commands in order of creation."""
+    table = schema.commands
+    query = select(table.c.id, table.c.body).order_by(table.c.seq)
+    if run is not None:
+        query = query.where(table.c.run == run)
+    if stack is not None:
+        query = query.where(table.c.stack == stack)
+    if unfinished:
+        query = query.where(table.c.status.in_(UNFINISHED))
+    return tuple(decode(Command, row.body, f"command {row.id}") for row in connection.execute(query))
+
+
+def packed(connection: Connection, table: Table, kind: type[M], command: str, what: str) -> M | None:
+    """The result or the node of a command."""
+    row = connection.execute(select(table.c.body, table.c.checksum).where(table.c.command == command)).one_or_none()
+    return None if row is None else unpack(kind, row.body, row.checksum, f"{what} of command {command}")
+
+
+def journal(
+    connection: Connection, stack: str | None, run: str | None, instance: str | None, after: int, limit: int
+) -> tuple[JournalEntry, ...]:
+    """The newest entries above ``after``, oldest first."""
+    table = schema.journal
+    query = select(table.c.id, table.c.body).where(table.c.id > _clamped(after))
+    for column, value in ((table.c.stack, stack), (table.c.run, run), (table.c.instance, instance)):
+        if value is not None:
+            query = query.where(column == value)
+    newest = connection.execute(query.order_by(table.c.id.desc()).limit(_clamped(limit))).all()
+    return tuple(
+        decode(JournalEntry, row.body, f"journal entry {row.id}").model_copy(update={"id": row.id})
+        for row in reversed(newest)
+    )
+
+
+def _clamped(number: int) -> int:
+    return min(max(0, number), LARGEST)

@@ -1,0 +1,108 @@
+"""The tables. A migration makes them; a test holds that both say the same."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+HEAD = "0001"
+"""The newest migration, repeated here so that an up-to-date store opens without loading Alembic."""
+
+metadata = MetaData()
+
+writer = Table(
+    "writer",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("since", String(40)),
+    Column("last_run", Integer, nullable=False),
+    CheckConstraint("id = 1", name="one_writer"),
+)
+"""One row: who writes, and the last run id that was given out."""
+
+stacks = Table(
+    "stacks",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("stack", String(40), nullable=False),
+    Column("name", String(63), nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("body", Text, nullable=False),
+    UniqueConstraint("stack", "name", name="instance_name"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", String(40), nullable=False, unique=True),
+    Column("stack", String(40), nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("body", Text, nullable=False),
+    Index("runs_by_stack", "stack", "seq"),
+)
+
+commands = Table(
+    "commands",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", String(80), nullable=False, unique=True),
+    Column("run", String(40), ForeignKey("runs.id"), nullable=False),
+    Column("stack", String(40), nullable=False),
+    Column("instance", String(63), nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("body", Text, nullable=False),
+    Index("commands_by_run", "run", "seq"),
+    Index("commands_by_stack", "stack", "seq"),
+    Index("commands_by_status", "status", "seq"),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("command", String(80), ForeignKey("commands.id"), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("checksum", String(64), nullable=False),
+)
+
+node_snapshots = Table(
+    "node_snapshots",
+    metadata,
+    Column("command", String(80), ForeignKey("commands.id"), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("checksum", String(64), nullable=False),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("stack", String(40), nullable=False),
+    Column("run", String(40)),
+    Column("instance", String(63)),
+    Column("kind", String(80), nullable=False),
+    Column("body", Text, nullable=False),
+    Index("journal_by_stack", "stack", "id"),
+    Index("journal_by_run", "run", "id"),
+    Index("journal_by_instance", "stack", "instance", "id"),
+)

@@ -1,0 +1,147 @@
+"""Changes as rows: encoded before the transaction, written in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Table, func, select, text
+from sqlalchemy.dialects.sqlite import insert
+
+from opsflow.model.journal import JournalEntry
+from opsflow.ports import Changes
+from opsflow.store import schema
+from opsflow.store.records import encode, pack, touched, without_secrets
+
+Row = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What :class:`~opsflow.ports.Changes` become in the tables."""
+
+    entries: Sequence[JournalEntry]
+    stacks: Sequence[str]
+    removed: Sequence[tuple[str, str]]
+    instances: Sequence[Row]
+    runs: Sequence[Row]
+    commands: Sequence[Row]
+    results: Sequence[Row]
+    node_snapshots: Sequence[Row]
+    journal: Sequence[Row]
+
+
+def rows(changes: Changes) -> Rows:
+    """Encode the changes; fails before anything is written when one cannot be encoded."""
+    return Rows(
+        entries=changes.entries,
+        stacks=touched(changes),
+        removed=changes.removed,
+        instances=[
+            {"stack": s.stack, "name": s.name, "status": s.status, "body": encode(s, f"instance {s.stack}/{s.name}")}
+            for s in changes.instances
+        ],
+        runs=[
+            {"id": r.id, "stack": r.stack, "status": r.status, "body": encode(r, f"run {r.id}")} for r in changes.runs
+        ],
+        commands=[
+            {
+                "id": c.id,
+                "run": c.run,
+                "stack": c.stack,
+                "instance": c.instance,
+                "status": c.status,
+                "body": encode(c, f"command {c.id}"),
+            }
+            for c in changes.commands
+        ],
+        results=[_packed(key, *pack(result, f"the result of command {key}")) for key, result in changes.results],
+        node_snapshots=[
+            _packed(key, *pack(without_secrets(node), f"the node of command {key}"))
+            for key, node in changes.node_snapshots
+        ],
+        journal=[
+            {
+                "stack": e.stack,
+                "run": e.run,
+                "instance": e.instance,
+                "kind": e.kind,
+                "body": encode(e.model_copy(update={"id": 0}), "a journal entry"),
+            }
+            for e in changes.entries
+        ],
+    )
+
+
+def _packed(command: str, body: bytes, checksum: str) -> Row:
+    return {"command": command, "body": body, "checksum": checksum}
+
+
+def write(connection: Connection, rows: Rows) -> tuple[JournalEntry, ...]:
+    """Write all rows; returns the journal entries with their ids."""
+    for stack, name in rows.removed:
+        table = schema.instances
+        connection.execute(table.delete().where(table.c.stack == stack, table.c.name == name))
+    _upsert(connection, schema.instances, rows.instances, "stack", "name")
+    _upsert(connection, schema.runs, rows.runs, "id")
+    _upsert(connection, schema.commands, rows.commands, "id")
+    _upsert(connection, schema.results, rows.results, "command")
+    _upsert(connection, schema.node_snapshots, rows.node_snapshots, "command")
+    for stack in rows.stacks:
+        _bump(connection, stack)
+    return _append(connection, rows)
+
+
+def _upsert(connection: Connection, table: Table, values: Sequence[Row], *key: str) -> None:
+    """Insert, or replace in place: a row keeps its number, which is the order of creation."""
+    if not values:
+        return
+    statement = insert(table)
+    replaced = {name: statement.excluded[name] for name in values[0] if name not in key}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=replaced), list(values))
+
+
+def _bump(connection: Connection, stack: str) -> None:
+    statement = insert(schema.stacks).values(name=stack, version=1)
+    bumped = {"version": schema.stacks.c.version + 1}
+    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=bumped))
+
+
+def _append(connection: Connection, rows: Rows) -> tuple[JournalEntry, ...]:
+    first = last_entry(connection) + 1
+    numbered = [{"id": first + offset, **row} for offset, row in enumerate(rows.journal)]
+    connection.execute(schema.journal.insert(), numbered)
+    return tuple(entry.model_copy(update={"id": first + offset}) for offset, entry in enumerate(rows.entries))
+
+
+def last_entry(connection: Connection) -> int:
+    """The id of the newest journal entry; 0 when there is none."""
+    return connection.scalar(select(func.max(schema.journal.c.id))) or 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """The row that says who writes."""
+
+    epoch: int
+    owner: str
+    since: datetime | None
+
+
+def ownership(connection: Connection) -> Ownership:
+    """Who writes, or wrote last."""
+    row = connection.execute(select(schema.writer.c.epoch, schema.writer.c.owner, schema.writer.c.since)).one()
+    return Ownership(row.epoch, row.owner, datetime.fromisoformat(row.since) if row.since else None)
+
+
+def take_over(connection: Connection, owner: str, since: datetime) -> int:
+    """Become the writer; returns the new epoch."""
+    update = schema.writer.update().values(epoch=schema.writer.c.epoch + 1, owner=owner, since=since.isoformat())
+    return int(connection.execute(update.returning(schema.writer.c.epoch)).scalar_one())
+
+
+def count_run(connection: Connection) -> str:
+    """The next run id."""
+    update = text("UPDATE writer SET last_run = last_run + 1 RETURNING last_run")
+    return str(connection.execute(update).scalar_one())
