@@ -1,0 +1,132 @@
+"""A plan as text, like Terraform's: pure, no colour codes; each line carries a marker that says what it is."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+
+from opsflow.planning.models import Plan, Step, StepKind
+
+WIDTH = 80
+
+
+class Marker(StrEnum):
+    """What a line is about: the sign that begins it, and a hint for colour."""
+
+    ADD = "+"
+    CHANGE = "~"
+    REMOVE = "-"
+    NOTE = "!"
+    PLAIN = " "
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a plan."""
+
+    marker: Marker
+    text: str
+
+
+_MARKERS = {
+    StepKind.CREATE: Marker.ADD,
+    StepKind.START: Marker.ADD,
+    StepKind.STOP: Marker.REMOVE,
+    StepKind.TERMINATE: Marker.REMOVE,
+    StepKind.UNDEPLOY: Marker.REMOVE,
+}
+_COUNTED = {
+    StepKind.CREATE: "to create",
+    StepKind.START: "to start",
+    StepKind.RECONNECT: "to reconnect",
+    StepKind.SETUP: "to set up",
+    StepKind.DEPLOY: "to deploy on",
+    StepKind.UNDEPLOY: "to undeploy from",
+    StepKind.EXECUTE: "to run recipes on",
+    StepKind.SHUTDOWN: "to run shutdown recipes on",
+    StepKind.CONFIGURE: "to configure",
+    StepKind.STOP: "to stop",
+    StepKind.TERMINATE: "to terminate",
+}
+
+
+def render(plan: Plan, width: int = WIDTH) -> tuple[Line, ...]:
+    """The plan, line by line: instance by instance, then who configures, then the counts."""
+    lines: list[Line] = []
+    for name, steps in plan.chains().items():
+        lines += _chain(name, steps, width)
+    lines += _configures(plan.of(StepKind.CONFIGURE), width)
+    for note in plan.notes:
+        lines += _wrapped(Marker.NOTE, note, width, indent=4)
+    lines.append(Line(Marker.PLAIN, summary(plan)))
+    return tuple(lines)
+
+
+def text(plan: Plan, width: int = WIDTH) -> str:
+    """The plan as plain text."""
+    return "\n".join(line.text for line in render(plan, width))
+
+
+def summary(plan: Plan) -> str:
+    """The last line: how many instances each kind of step concerns."""
+    if plan.empty:
+        return "No changes. The stack is as its file says."
+    counts = [
+        f"{number} {words}"
+        for kind, words in _COUNTED.items()
+        if (number := len({step.instance for step in plan.of(kind)}))
+    ]
+    return f"Plan: {', '.join(counts)}."
+
+
+def _chain(name: str, steps: Iterable[Step], width: int) -> Iterator[Line]:
+    for position, step in enumerate(steps):
+        marker = _MARKERS.get(step.kind, Marker.CHANGE)
+        if position == 0:
+            yield from _wrapped(marker, f"{step.kind} {name}: {step.reason}", width, indent=4)
+        else:
+            yield from _wrapped(Marker.PLAIN, f"then {step.kind}: {step.reason}", width, indent=6)
+        yield from _details(step, width)
+    yield Line(Marker.PLAIN, "")
+
+
+def _details(step: Step, width: int) -> Iterator[Line]:
+    if step.apps:
+        yield from _wrapped(Marker.PLAIN, f"apps: {', '.join(step.apps)}", width, indent=10)
+    if step.recipes:
+        yield from _wrapped(Marker.PLAIN, " -> ".join(step.recipes), width, indent=10)
+    elif step.kind in (StepKind.SETUP, StepKind.DEPLOY, StepKind.UNDEPLOY, StepKind.SHUTDOWN):
+        yield Line(Marker.PLAIN, f"{'':10}(no recipes are bound)")
+
+
+def _configures(steps: Iterable[Step], width: int) -> Iterator[Line]:
+    """Neighbours with the same reason and recipes share their lines."""
+    last_reason = None
+    for (reason, recipes), group in groupby(
+        sorted(steps, key=lambda step: (step.reason, step.recipes)), key=lambda step: (step.reason, step.recipes)
+    ):
+        if reason != last_reason:
+            yield from _wrapped(Marker.CHANGE, f"configure: {reason}", width, indent=4)
+            last_reason = reason
+        names = ", ".join(step.instance for step in group)
+        run = " -> ".join(recipes) or "(no recipes are bound)"
+        yield from _wrapped(Marker.PLAIN, f"{names}: {run}", width, indent=10)
+    if last_reason is not None:
+        yield Line(Marker.PLAIN, "")
+
+
+def _wrapped(marker: Marker, content: str, width: int, *, indent: int) -> Iterator[Line]:
+    """``content`` indented, its sign before it, continuation lines two columns further in."""
+    prefix = f"{marker.value} ".rjust(indent)
+    lines = textwrap.wrap(
+        content,
+        width=width,
+        initial_indent=prefix,
+        subsequent_indent=" " * (indent + 2),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    return (Line(marker if number == 0 else Marker.PLAIN, line) for number, line in enumerate(lines))
