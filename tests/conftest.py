@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -21,10 +22,11 @@ def _why_no_sandbox() -> str | None:
     from opsflow.errors import CapabilityError
     from opsflow.providers.compute.sandbox import SandboxProvider
 
-    try:
-        SandboxProvider(Path("/nonexistent"), SystemClock()).check()
-    except CapabilityError as missing:
-        return f"{missing.message}\n{missing.hint or ''}"
+    with tempfile.TemporaryDirectory(prefix="opsflow-check-") as directory:
+        try:
+            SandboxProvider(Path(directory), SystemClock()).check()
+        except CapabilityError as missing:
+            return f"{missing.message}\n{missing.hint or ''}\n"
     return None
 
 
