@@ -358,6 +358,10 @@ class Store(Protocol):
         """Entries with an id above ``after``, oldest first; with ``limit``, the newest ones."""
         ...
 
+    def check(self) -> Sequence[str]:
+        """Read everything; what is damaged, one line each."""
+        ...
+
     def close(self) -> None:
         """Close the connection."""
         ...
