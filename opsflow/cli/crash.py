@@ -1,0 +1,60 @@
+"""Keeps the traceback of a defect for a report: a file that only the user can read, without secrets."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from opsflow.cli.about import program_version
+from opsflow.clock import SystemClock
+from opsflow.redact import Redactor
+from opsflow.wiring import STATE_DIRECTORY, find_root
+
+# Variables with such names hold secrets often enough to mask their values wherever they show up.
+_SECRET_NAMES = ("PASSWORD", "PASSWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL")
+
+
+def save(error: BaseException, argv: Sequence[str], start: Path) -> Path | None:
+    """Write the traceback below the project's state directory; None when there is no project to keep it in."""
+    root = find_root(start.resolve())
+    if root is None:
+        return None
+    text = "\n".join(
+        (
+            f"opsflow {program_version()}, Python {platform.python_version()}, {platform.platform()}",
+            f"command: {shlex.join(('opsflow', *_without_values(argv)))}",
+            "",
+            "".join(traceback.format_exception(error)),
+        )
+    )
+    path = root / STATE_DIRECTORY / f"crash-{SystemClock().now():%Y%m%d-%H%M%S}-{os.getpid()}.txt"
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(_redactor(argv).text(text))
+    except OSError:
+        return None
+    return path
+
+
+def _values(argv: Sequence[str]) -> list[str]:
+    """What --set hands to recipes may be secret."""
+    pairs = zip(argv, [*argv[1:], ""], strict=True)
+    settings = [word.removeprefix("--set=") for word in argv if word.startswith("--set=")]
+    settings += [following for word, following in pairs if word == "--set"]
+    return [setting.partition("=")[2] for setting in settings]
+
+
+def _without_values(argv: Sequence[str]) -> list[str]:
+    values = [value for value in _values(argv) if value]
+    return [next((word.replace(v, "...") for v in values if word.endswith(f"={v}")), word) for word in argv]
+
+
+def _redactor(argv: Sequence[str]) -> Redactor:
+    named = (value for name, value in os.environ.items() if any(part in name.upper() for part in _SECRET_NAMES))
+    return Redactor([*named, *_values(argv)])

@@ -1,0 +1,105 @@
+"""start, stop, reboot, destroy: machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from opsflow.cli import completions
+from opsflow.cli.carry_out import Action, carry_out, opened, targets_of
+from opsflow.cli.invocation import Invocation
+from opsflow.cli.names import StackArgument
+from opsflow.cli.options import Locking, Streaming, TargetOptions, command, commands
+from opsflow.cli.plan import plan_lines, show_only
+from opsflow.cli.progress import Fan
+from opsflow.errors import ExitCode
+
+app = commands()
+InstancesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[INSTANCE]...", autocompletion=completions.instances, help="As with --only; default: all."),
+]
+
+
+@command(app)
+def start(
+    invocation: Invocation,
+    output: Streaming,
+    targets: TargetOptions,
+    locking: Locking,
+    stack: StackArgument,
+    instances: InstancesArgument = None,
+) -> int:
+    """Start instances: machine, setup, deploy, online; then configure on every online instance."""
+    return _machines(invocation, output, targets, locking, stack, instances, "start")
+
+
+@command(app)
+def stop(
+    invocation: Invocation,
+    output: Streaming,
+    targets: TargetOptions,
+    locking: Locking,
+    stack: StackArgument,
+    instances: InstancesArgument = None,
+) -> int:
+    """Stop instances, keeping their disks: shutdown recipes, machine; configure on the others."""
+    return _machines(invocation, output, targets, locking, stack, instances, "stop")
+
+
+@command(app)
+def reboot(
+    invocation: Invocation,
+    output: Streaming,
+    targets: TargetOptions,
+    locking: Locking,
+    stack: StackArgument,
+    instances: InstancesArgument = None,
+) -> int:
+    """Restart machines in place; then setup and configure."""
+    return _machines(invocation, output, targets, locking, stack, instances, "reboot")
+
+
+def _machines(
+    invocation: Invocation,
+    output: Streaming,
+    targets: TargetOptions,
+    locking: Locking,
+    stack: str,
+    instances: Sequence[str] | None,
+    verb: str,
+) -> int:
+    loaded = invocation.load(stack)
+    named = TargetOptions(targets.layer, [*(targets.only or ()), *(instances or ())], targets.exclude)
+    selected = targets_of(named)
+    actions: dict[str, Action] = {
+        "start": lambda controller, cancel: controller.start(selected, cancel),
+        "stop": lambda controller, cancel: controller.stop(selected, cancel),
+        "reboot": lambda controller, cancel: controller.reboot(selected, cancel),
+    }
+    return carry_out(invocation, loaded, output, locking, actions[verb])
+
+
+@command(app)
+def destroy(invocation: Invocation, output: Streaming, locking: Locking, stack: StackArgument) -> int:
+    """Run shutdown everywhere, then delete every machine of the stack and its disk.
+
+    Asks for the stack's name. Without a terminal and without -y it only shows what would be done.
+    """
+    loaded = invocation.load(stack)
+    name = loaded.stack.name
+    if not locking.yes and not invocation.terminal.interactive:
+        with invocation.project.planner(loaded, Fan()) as planner:
+            return show_only(invocation, output, planner.plan_destroy())
+    with opened(invocation, loaded, output, locking) as work:
+        made = work.controller.plan_destroy()
+        if made.empty:
+            return show_only(invocation, output, made)
+        terminal = invocation.terminal
+        terminal.note("\n".join(plan_lines(terminal, made, data=False)))
+        if not locking.yes and terminal.ask(f"\nType the stack's name to destroy it ({name}): ") != name:
+            terminal.note("That is not its name. Nothing was done.")
+            return ExitCode.FAILED
+        return work.do(lambda controller, cancel: controller.apply(made, cancel))

@@ -1,0 +1,75 @@
+"""One call of the program: its options, its terminal and the project it works on."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from opsflow.cli.options import Common
+from opsflow.cli.terminal import Terminal
+from opsflow.wiring import Adapters, Project, open_project, require_root
+
+if TYPE_CHECKING:
+    from opsflow.config import LoadedStack
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the process was started with, before any command is known."""
+
+    argv: Sequence[str] = ()
+    adapters: Adapters = field(default_factory=Adapters)
+    common: Common = field(default_factory=Common)
+
+
+class Invocation:
+    """Handed to every command."""
+
+    def __init__(self, start: Start, common: Common) -> None:
+        self.adapters = start.adapters
+        self.command_line = shlex.join(["opsflow", *start.argv])
+        self.directory = common.project or start.common.project
+        self.verbose = common.verbose + start.common.verbose
+        self.terminal = Terminal(color=not (common.no_color or start.common.no_color))
+
+    @classmethod
+    def of(cls, context: typer.Context, common: Common) -> Invocation:
+        """The invocation behind a command's context."""
+        start = context.find_root().obj
+        return cls(start if isinstance(start, Start) else Start(), common)
+
+    @cached_property
+    def project(self) -> Project:
+        """The project of --project, else the one around the working directory.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if self.directory is not None:
+            return open_project(require_root(self.directory), self.adapters)
+        return open_project(require_root(Path.cwd()), self.adapters)
+
+    def load(self, stack: str) -> LoadedStack:
+        """Load a stack by name or file; a file outside any project is its own project.
+
+        Raises:
+            UsageError: there is no such stack.
+            ConfigError: its file is wrong.
+        """
+        path = Path(stack)
+        if self.directory is None and path.suffix in (".yml", ".yaml") and path.is_file():
+            self.__dict__["project"] = open_project(_around(path.resolve()), self.adapters)
+            return self.project.load(str(path.resolve()))
+        return self.project.load(stack)
+
+
+def _around(file: Path) -> Path:
+    from opsflow.wiring import find_root
+
+    return find_root(file.parent) or file.parent

@@ -1,0 +1,151 @@
+"""plan and up: what would be done, and doing it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from opsflow.cli import completions
+from opsflow.cli.carry_out import opened, targets_of
+from opsflow.cli.invocation import Invocation
+from opsflow.cli.names import StackArgument, event_named
+from opsflow.cli.options import Locking, Output, Streaming, TargetOptions, command, commands
+from opsflow.cli.progress import Fan
+from opsflow.cli.terminal import Terminal
+from opsflow.cli.text import clean, one_line
+from opsflow.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from opsflow.planning import Plan
+
+app = commands()
+WIDEST = 120
+_COLORS = {"+": "green", "~": "yellow", "-": "red", "!": "cyan"}
+
+
+@command(app)
+def plan(
+    invocation: Invocation,
+    output: Output,
+    targets: TargetOptions,
+    stack: StackArgument,
+    event: Annotated[
+        str | None,
+        typer.Argument(metavar="[EVENT]", autocompletion=completions.events, help="Plan this event instead of up."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Save the plan, for: opsflow up STACK --plan FILE.")
+    ] = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 2 when there is something to do.")
+    ] = False,
+) -> int:
+    """Show what up would do, machines and recipes, and why; or what an event would run where.
+
+    Changes nothing and needs no lock.
+    """
+    if event is None and not targets_of(targets).everything:
+        raise UsageError("--layer, --only and --exclude need an EVENT: up always plans the whole stack")
+    loaded = invocation.load(stack)
+    with invocation.project.planner(loaded, Fan()) as controller:
+        made = controller.plan_event(event_named(event), targets_of(targets)) if event else controller.plan_up()
+    if out is not None:
+        _save(made, out)
+    invocation.terminal.emit(
+        made.model_dump(mode="json"), output.format, plan_lines(invocation.terminal, made, data=True)
+    )
+    if out is not None:
+        invocation.terminal.note(f"\nSaved. Apply it with: opsflow up {stack} --plan {out}")
+    return ExitCode.CHANGES_PENDING if detailed_exitcode and not made.empty else ExitCode.OK
+
+
+@command(app)
+def up(
+    invocation: Invocation,
+    output: Streaming,
+    locking: Locking,
+    stack: StackArgument,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", metavar="FILE", help="Apply this saved plan; refused when it is stale.")
+    ] = None,
+) -> int:
+    """Bring the stack to what its file says: machines and recipes.
+
+    Shows the plan and asks. Without a terminal and without -y it only shows the plan.
+    """
+    loaded = invocation.load(stack)
+    saved = _load(plan, loaded.stack.name) if plan else None
+    if saved is None and not locking.yes and not invocation.terminal.interactive:
+        with invocation.project.planner(loaded, Fan()) as planner:
+            return show_only(invocation, output, planner.plan_up())
+    with opened(invocation, loaded, output, locking) as work:
+        made = saved or work.controller.plan_up()
+        if made.empty:
+            return show_only(invocation, output, made)
+        invocation.terminal.note("\n".join(plan_lines(invocation.terminal, made, data=False)))
+        if not (locking.yes or saved or _agreed(invocation.terminal)):
+            invocation.terminal.note("Nothing was done.")
+            return ExitCode.OK
+        return work.do(lambda controller, cancel: controller.apply(made, cancel))
+
+
+def _agreed(terminal: Terminal) -> bool:
+    return terminal.ask("\nDo this? [y/N] ").lower() in ("y", "yes")
+
+
+def show_only(invocation: Invocation, output: Streaming, made: Plan) -> int:
+    """Show a plan that is not carried out, because it is empty or because nobody can be asked."""
+    terminal = invocation.terminal
+    if output.jsonl:
+        terminal.emit_line({"type": "plan", **made.model_dump(mode="json")})
+    else:
+        terminal.emit(made.model_dump(mode="json"), output.format, plan_lines(terminal, made, data=True))
+    if not made.empty:
+        terminal.note("\nNothing was done: there is no terminal to ask on. Use -y to do it.")
+    return ExitCode.OK
+
+
+def plan_lines(terminal: Terminal, made: Plan, *, data: bool) -> list[str]:
+    """A plan as people read it, for stdout (``data``) or stderr."""
+    from opsflow.planning.text import render
+
+    columns = (terminal.out_columns if data else terminal.err_columns) or 100
+    lines = render(made, max(40, min(columns, WIDEST)))
+    return [terminal.paint(clean(line.text), _COLORS.get(line.marker.value, ""), data=data) for line in lines]
+
+
+def _save(made: Plan, file: Path) -> None:
+    """Write a plan so that only the user can read or change it, all of it or nothing."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(made.model_dump_json(indent=2) + "\n")
+        temporary.replace(file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(f"--out {file}: {error.strerror}") from None
+
+
+def _load(file: Path, stack: str) -> Plan:
+    """Read a saved plan.
+
+    Raises:
+        UsageError: there is no such file, it is no plan, or it is for another stack.
+    """
+    from pydantic import ValidationError
+
+    from opsflow.planning import Plan
+
+    try:
+        made = Plan.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise UsageError(f"--plan {file}: {error.strerror}") from None
+    except ValidationError:
+        raise UsageError(f"--plan {file}: this is no plan", hint="make one: opsflow plan STACK --out FILE") from None
+    if made.stack != stack:
+        raise UsageError(f"--plan {file}: it was made for the stack '{one_line(made.stack)}', not for '{stack}'")
+    return made

@@ -1,0 +1,267 @@
+"""The composition root: the only module that names concrete adapters, and imports them when they are needed."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from opsflow.clock import Clock, SystemClock
+from opsflow.errors import CapabilityError, UsageError
+
+if TYPE_CHECKING:
+    from opsflow.config import LoadedStack
+    from opsflow.controller import Controller, Observer
+    from opsflow.model.command import Command
+    from opsflow.model.stack import Stack
+    from opsflow.ports import AppSources, ComputeProvider, Engine, Lease, RecipeCatalog, Store
+
+STATE_DIRECTORY = ".opsflow"
+
+
+# ------------------------------------------------------------------------------------------------ adapters
+
+
+def _sandbox(stack: Stack, project: Project) -> ComputeProvider:
+    from opsflow.providers.compute.sandbox import SandboxProvider
+
+    return SandboxProvider(project.private("sandbox"), project.adapters.clock)
+
+
+def _static(stack: Stack, project: Project) -> ComputeProvider:
+    from opsflow.providers.compute.static import StaticProvider
+
+    return StaticProvider(project.inventory(stack), stack.compute.ssh, project.adapters.clock)
+
+
+def _absent(stack: Stack, project: Project) -> ComputeProvider:
+    name = stack.compute.provider
+    ready = ", ".join(sorted(provider for provider, make in PROVIDERS.items() if make is not _absent))
+    raise CapabilityError(
+        f"stack '{stack.name}': this version of opsflow cannot make machines with the provider '{name}' yet",
+        hint=f"set compute/provider to one of {ready}",
+    )
+
+
+PROVIDERS: Mapping[str, Callable[[Stack, Project], ComputeProvider]] = {
+    "sandbox": _sandbox,
+    "static": _static,
+    "container": _absent,
+    "ec2": _absent,
+    # Machines that do not exist: only tests may have them, and they hand them in.
+    "fake": _absent,
+}
+
+
+def _store(path: Path, clock: Clock) -> Store:
+    from opsflow.store.sql import SqlStore
+
+    return SqlStore(path, clock)
+
+
+def _engine(recipe_paths: Sequence[Path], clock: Clock) -> Engine:
+    from opsflow.engine import PyinfraEngine
+
+    return PyinfraEngine(recipe_paths, clock)
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """Who makes the parts; tests hand in others."""
+
+    store: Callable[[Path, Clock], Store] = _store
+    engine: Callable[[Sequence[Path], Clock], Engine] = _engine
+    providers: Mapping[str, Callable[[Stack, Project], ComputeProvider]] = field(default_factory=lambda: PROVIDERS)
+    clock: Clock = field(default_factory=SystemClock)
+
+
+# ------------------------------------------------------------------------------------------------ the project
+
+
+@dataclass(frozen=True)
+class Session:
+    """The right to change a stack, while it lasts."""
+
+    controller: Controller
+    recovered: tuple[Command, ...]
+    """Commands that an earlier process left unfinished, with what became of them."""
+
+
+class Project:
+    """A directory with ``stacks/``, its stack files, and its state in ``.opsflow/``."""
+
+    def __init__(self, root: Path, adapters: Adapters) -> None:
+        self.root = root
+        self.adapters = adapters
+
+    # ------------------------------------------------------------------------------------------- files
+
+    def stacks(self) -> list[str]:
+        """Names of the stack files."""
+        from opsflow.config import list_stacks
+
+        return [str(name) for name in list_stacks(self.root)]
+
+    def load(self, stack: str) -> LoadedStack:
+        """Load a stack by its name or file.
+
+        Raises:
+            UsageError: there is no such stack.
+            ConfigError: its file is wrong.
+        """
+        from opsflow.config import find_stack, load_stack
+
+        return load_stack(find_stack(self.root, stack))
+
+    def private(self, *parts: str) -> Path:
+        """A directory below ``.opsflow/`` that only this user can enter; it is made when it is missing."""
+        path = self.root / STATE_DIRECTORY
+        for part in ("", *parts):
+            path = path / part
+            path.mkdir(mode=0o700, exist_ok=True)
+        return path
+
+    @property
+    def state_file(self) -> Path:
+        """Where the store is."""
+        return self.root / STATE_DIRECTORY / "state.db"
+
+    def recipe_paths(self, stack: Stack) -> tuple[Path, ...]:
+        """The directories with the stack's recipes."""
+        return tuple(self.root / path for path in stack.recipe_paths)
+
+    def inventory(self, stack: Stack) -> Path:
+        """The inventory of a stack of existing machines: ``compute.options.inventory``, below ``inventory/``."""
+        name = str(stack.compute.options.get("inventory", "hosts.yml"))
+        in_folder = self.root / "inventory" / name
+        return in_folder if in_folder.exists() or not (self.root / name).exists() else self.root / name
+
+    # ------------------------------------------------------------------------------------------- parts
+
+    def catalog(self, stack: Stack) -> RecipeCatalog:
+        """The recipes that the stack may use."""
+        from opsflow.engine.catalog import AstCatalog
+
+        return AstCatalog(self.recipe_paths(stack))
+
+    def compute(self, stack: Stack) -> ComputeProvider:
+        """The provider of the stack's machines.
+
+        Raises:
+            CapabilityError: this version has no such provider.
+        """
+        return self.adapters.providers[stack.compute.provider](stack, self)
+
+    def sources(self) -> AppSources:
+        """Fetches the code of apps."""
+        from opsflow.providers.sources import Sources
+
+        return Sources(self.private("cache"), self.root)
+
+    @contextmanager
+    def engine(self, stack: Stack) -> Iterator[Engine]:
+        """The engine for the stack's recipes, closed at the end."""
+        engine = self.adapters.engine(self.recipe_paths(stack), self.adapters.clock)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+    @contextmanager
+    def reader(self) -> Iterator[Store]:
+        """The store, for reading: needs no lease and does not wait for a writer."""
+        self.private()
+        store = self.adapters.store(self.state_file, self.adapters.clock)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    @contextmanager
+    def session(self, loaded: LoadedStack, owner: str, wait: float, observe: Observer) -> Iterator[Session]:
+        """Become the one writer, clean up after a crashed predecessor, and get a controller of the stack.
+
+        Raises:
+            LockHeld: another process is the writer, and was for ``wait`` seconds.
+        """
+        with ExitStack() as parts:
+            compute = self.compute(loaded.stack)
+            store = parts.enter_context(self.reader())
+            lease = parts.enter_context(store.lease(owner, wait=wait))
+            engine = parts.enter_context(self.engine(loaded.stack))
+            controller = self._controller(loaded, store, lease, compute, engine, observe)
+            yield Session(controller, tuple(controller.recover()))
+
+    @contextmanager
+    def planner(self, loaded: LoadedStack, observe: Observer) -> Iterator[Controller]:
+        """A controller that can only plan: it has no lease, so the store refuses whatever it would write."""
+        from opsflow.ports import Lease
+
+        with self.reader() as store, self.engine(loaded.stack) as engine:
+            lease = Lease(epoch=0, owner="planning only")
+            yield self._controller(loaded, store, lease, self.compute(loaded.stack), engine, observe)
+
+    def _controller(
+        self,
+        loaded: LoadedStack,
+        store: Store,
+        lease: Lease,
+        compute: ComputeProvider,
+        engine: Engine,
+        observe: Observer,
+    ) -> Controller:
+        from opsflow.controller import Controller, StackContext
+
+        return Controller(
+            StackContext(stack=loaded.stack, file=loaded.file, root=self.root, digest=loaded.digest),
+            store=store,
+            lease=lease,
+            compute=compute,
+            engine=engine,
+            catalog=self.catalog(loaded.stack),
+            sources=self.sources(),
+            clock=self.adapters.clock,
+            observe=observe,
+        )
+
+
+def open_project(root: Path, adapters: Adapters | None = None) -> Project:
+    """The project in ``root``."""
+    return Project(root, adapters or Adapters())
+
+
+def find_root(start: Path) -> Path | None:
+    """The nearest directory at or above ``start`` that contains ``stacks/``."""
+    for directory in (start, *start.parents):
+        if (directory / "stacks").is_dir():
+            return directory
+    return None
+
+
+def require_root(start: Path) -> Path:
+    """The same.
+
+    Raises:
+        UsageError: there is none.
+    """
+    root = find_root(start.resolve())
+    if root is None:
+        raise UsageError(
+            f"no opsflow project here: neither {start.resolve()} nor a directory above it contains stacks/",
+            hint="go to your project, name it with --project DIR, or start one with: opsflow init DIR",
+        )
+    return root
+
+
+def whoami(command: str) -> str:
+    """Who writes and what for, for the lease: ``user@host pid 12: opsflow up shop``."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()} pid {os.getpid()}: {command}"
