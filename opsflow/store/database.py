@@ -6,6 +6,7 @@ the holder of the lock has a connection that can do either; readers cannot.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -49,6 +50,15 @@ class Database:
             os.fchmod(fd, 0o600)
             os.close(fd)
 
+    def keep_private(self) -> None:
+        """Take away what others may do with files that are ours; SQLite gives its own files the database's mode."""
+        # Only by name: opening and closing the file itself would drop the locks that SQLite has in this process.
+        for path in (self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))):
+            with contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+                    path.chmod(0o600)
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A read-only connection that sees one moment."""
@@ -57,8 +67,6 @@ class Database:
 
     def writer(self) -> Writer:
         """The connection that writes; the caller holds the lock."""
-        # Only by name: opening and closing the file itself would drop the locks of SQLite in this process.
-        self.path.chmod(0o600)
         return Writer(self._engine("rw", WRITE, "BEGIN IMMEDIATE"))
 
     def close(self) -> None:

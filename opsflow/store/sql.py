@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -50,6 +52,9 @@ class SqlStore:
 
     def _open(self) -> None:
         self._database.make_directory()
+        if self._path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        self._database.keep_private()
         if self._path.exists() and revision(self._database) == schema.HEAD:
             return
         self._wait_for_lock(OPENING)
