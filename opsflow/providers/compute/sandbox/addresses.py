@@ -14,8 +14,8 @@ from pathlib import Path
 
 from opsflow.clock import Clock
 from opsflow.errors import CapabilityError, ProviderError
-from opsflow.providers.compute.sandbox.files import write_atomic
-from opsflow.providers.compute.sandbox.locks import locked
+from opsflow.providers.compute.files import write_atomic
+from opsflow.providers.compute.locks import locked
 
 NETWORK = ipaddress.IPv4Network("127.77.0.0/16")
 PORTS = (22, 2222, 22022)

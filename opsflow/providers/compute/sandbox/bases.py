@@ -12,8 +12,8 @@ from pathlib import Path
 
 from opsflow.clock import Clock
 from opsflow.errors import CapabilityError, ProviderError
+from opsflow.providers.compute.locks import locked
 from opsflow.providers.compute.sandbox import identity
-from opsflow.providers.compute.sandbox.locks import locked
 
 MACHINE = Path("/")
 SYSTEM = ("/etc", "/opt", "/srv", "/usr", "/usr/local", "/var", "/var/lib")

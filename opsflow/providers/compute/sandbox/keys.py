@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from opsflow.clock import Clock
-from opsflow.providers.compute.sandbox.files import write_atomic
-from opsflow.providers.compute.sandbox.locks import locked
+from opsflow.providers.compute.files import write_atomic
+from opsflow.providers.compute.locks import locked
 
 
 @dataclass(frozen=True, slots=True)

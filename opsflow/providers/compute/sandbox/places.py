@@ -9,8 +9,8 @@ from pathlib import Path
 
 from opsflow.clock import Clock
 from opsflow.errors import CapabilityError
+from opsflow.providers.compute.locks import locked
 from opsflow.providers.compute.sandbox.disk import Disk
-from opsflow.providers.compute.sandbox.locks import locked
 from opsflow.providers.compute.sandbox.spawn import spawn
 
 

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from opsflow.clock import Clock
 from opsflow.errors import ProviderError
-from opsflow.providers.compute.sandbox import locks
-from opsflow.providers.compute.sandbox.files import write_atomic
+from opsflow.providers.compute import locks
+from opsflow.providers.compute.files import write_atomic
 from opsflow.providers.compute.sandbox.options import Options
 
 
