@@ -7,7 +7,6 @@ Attributes: ``haproxy.port`` (80) where it listens, ``haproxy.layer`` (app) whic
 from __future__ import annotations
 
 from collections.abc import Generator
-from pathlib import Path
 
 import packages
 import service
@@ -18,7 +17,6 @@ from pyinfra.operations import files
 
 from opsflow import Node
 
-TEMPLATES = Path(__file__).parent / "templates"
 CONFIG = "/etc/haproxy/haproxy.cfg"
 CANDIDATE = "/etc/haproxy/opsflow.cfg"
 
@@ -30,7 +28,7 @@ def setup(node: Node) -> None:
 def configure(node: Node) -> None:
     files.template(
         name="Write HAProxy's backends",
-        src=str(TEMPLATES / "haproxy.cfg.j2"),
+        src="templates/haproxy.cfg.j2",
         dest=CANDIDATE,
         mode="644",
         address=node.address,

@@ -6,8 +6,6 @@ A password goes into a file that only Redis can read, never into an argument.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import packages
 import service
 from pyinfra.api.operation import OperationMeta
@@ -15,7 +13,6 @@ from pyinfra.operations import files
 
 from opsflow import Node
 
-TEMPLATES = Path(__file__).parent / "templates"
 SERVICE = "redis-server"
 
 
@@ -40,7 +37,7 @@ def shutdown(node: Node) -> None:
 def config(node: Node, user: str | None = None, group: str | None = None) -> OperationMeta:
     return files.template(
         name="Write Redis' configuration",
-        src=str(TEMPLATES / "redis.conf.j2"),
+        src="templates/redis.conf.j2",
         dest="/etc/redis/redis.conf",
         user=user,
         group=group,

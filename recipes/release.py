@@ -22,7 +22,6 @@ from pyinfra.operations import files, server
 
 from opsflow import AppView
 
-TEMPLATES = Path(__file__).parent / "templates"
 USER, GROUP = "deploy", "www-data"
 SHARED = {"log": "log", "tmp/pids": "pids", "public/system": "system"}
 """Path in a release -> directory under shared/ that it is a link to."""
@@ -77,7 +76,7 @@ def environment(app: AppView, variables: Mapping[str, str]) -> OperationMeta:
     values = {**variables, **app.environment}
     return files.template(
         name=f"{app.name}: environment",
-        src=str(TEMPLATES / "environment.j2"),
+        src="templates/environment.j2",
         dest=f"{app.deploy_to}/shared/environment",
         user="root",
         group=GROUP,

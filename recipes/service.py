@@ -7,7 +7,6 @@ pyinfra's ``server.service`` takes systemd wherever ``systemctl`` is installed. 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from pathlib import Path
 
 from pyinfra import host
 from pyinfra.api import FactBase, operation
@@ -17,8 +16,6 @@ from pyinfra.operations import files, server
 from pyinfra.operations import systemd as systemd_operations
 
 Commands = Generator[str, None, None]
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 class Running(FactBase[bool]):
@@ -82,7 +79,7 @@ def define(service: str, **data: object) -> OperationMeta:
     if systemd():
         unit = files.template(
             name=f"Define the unit {service}",
-            src=str(TEMPLATES / "service.unit.j2"),
+            src="templates/service.unit.j2",
             dest=f"/etc/systemd/system/{service}.service",
             mode="644",
             service=service,
@@ -93,7 +90,7 @@ def define(service: str, **data: object) -> OperationMeta:
         return unit
     script = files.template(
         name=f"Define the script {service}",
-        src=str(TEMPLATES / "service.init.j2"),
+        src="templates/service.init.j2",
         dest=f"/etc/init.d/{service}",
         mode="755",
         service=service,
