@@ -45,6 +45,8 @@ class Deployed(Model):
     deploy_to: str
     """Its directory on the instance, kept so that an app which left the stack file can still be undeployed."""
     at: datetime
+    pinned: bool = False
+    """Somebody chose this revision (`deploy --revision`, rollback): instances that are set up later get the same."""
 
 
 class InstanceState(Model):
