@@ -3,7 +3,7 @@
 from opsflow.planning.event import plan_event
 from opsflow.planning.inputs import Inputs
 from opsflow.planning.models import Fingerprint, Plan, Step, StepKind
-from opsflow.planning.rollout import batches, fail_limit_exceeded
+from opsflow.planning.rollout import batch_size, batches, fail_limit_exceeded
 from opsflow.planning.up import plan_destroy, plan_up
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Plan",
     "Step",
     "StepKind",
+    "batch_size",
     "batches",
     "fail_limit_exceeded",
     "plan_destroy",
