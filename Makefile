@@ -11,6 +11,7 @@ help: ## What there is
 
 demo: ## The whole product in a minute: a stack of sandboxes on this machine, through its whole life
 	@scripts/bootstrap --hosts
+	@$(BIN)/python scripts/preflight.py
 	@$(BIN)/python scripts/demo.py
 
 test: ## Everything CI checks: style, types, architecture, and the whole test suite on real SSH hosts
