@@ -1,0 +1,275 @@
+"""pyinfra as a pure function: the only place that knows how pyinfra is made inside.
+
+pyinfra's executor is not used. Its state, host and operations are, with a connector that does no I/O: a fact is
+answered from what is known, or the plan stops with the facts that are missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pyinfra.api.host as pyinfra_host
+import pyinfra.operations.util.files as pyinfra_files
+from pyinfra import logger as pyinfra_logger
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
+from pyinfra.api.command import StringCommand
+from pyinfra.api.config import Config
+from pyinfra.api.host import Host
+from pyinfra.api.inventory import Inventory
+from pyinfra.api.state import State, StateOperationHostData
+from pyinfra.connectors.base import BaseConnector
+from pyinfra.connectors.util import CommandOutput, OutputLine
+from pyinfra.context import ctx_inventory, ctx_state
+
+from opsflow.engine.messages import FactAnswer
+from opsflow.engine.render import rendered
+
+REFUSED_ARGUMENTS: Mapping[str, str] = {
+    "_sudo_password": "it would be in the process list of the host; allow passwordless sudo for the SSH user",
+    "_su_password": "it would be in the process list of the host; use _sudo with passwordless sudo",
+    "_get_pty": "opsflow captures output without a terminal",
+    "_stdin": "write the input to a file first, or use a shell here-document in the command",
+    "_retries": "opsflow does not retry operations yet",
+    "_retry_until": "opsflow does not retry operations yet",
+    "_continue_on_error": "use _ignore_errors",
+    "_run_once": "an event runs on one instance at a time; pick the instance in the recipe: if node.name == ...",
+    "_serial": "use opsflow run --serial",
+    "_parallel": "use opsflow run --serial",
+}
+"""Global arguments of pyinfra that are refused by name, with the way out."""
+
+REFUSED_OPERATIONS: Mapping[str, str] = {
+    "python.call": "a Python callback between operations is not supported yet",
+    "python.raise_exception": "raise the exception in the recipe itself",
+    "server.reboot": "use opsflow reboot",
+    "files.get": "downloading to the controller is not supported yet; use opsflow exec",
+    "files.rsync": "use files.sync, or deploy an app",
+}
+"""Operations of pyinfra that are refused by name, with the way out."""
+
+
+class Stop(BaseException):
+    """Ends the planning of one operation. Not an Exception, so that recipes and operations do not swallow it."""
+
+
+class Missing(Stop):
+    """A fact has no answer yet."""
+
+
+class NeedsResults(Stop):
+    """Something reads the result of an operation that has not really run."""
+
+
+class FactFailed(Stop):
+    """A fact's command failed on the host; the message is pyinfra's."""
+
+
+class Refused(Stop):
+    """A global argument or an operation that opsflow does not support."""
+
+
+class NotYet(CommandOutput):
+    """The output of an operation that is only assumed to have run."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+
+    @property
+    def stdout_lines(self) -> list[str]:
+        """Reading it needs real results."""
+        raise NeedsResults
+
+    @property
+    def stderr_lines(self) -> list[str]:
+        """Reading it needs real results."""
+        raise NeedsResults
+
+
+@dataclass(slots=True)
+class Registered:
+    """One operation, as the recipe called it."""
+
+    hash: str
+    name: str
+    operation: str
+    recipe: str
+    file: str
+    line: int
+    directory: str
+    data: StateOperationHostData
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """Pyinfra's global arguments of the operation."""
+        return self.data.global_arguments
+
+
+class PlanConnector(BaseConnector):
+    """Answers facts through a callback; never connects."""
+
+    def __init__(self, state: State, host: Host, answer: Callable[[str], FactAnswer]) -> None:
+        super().__init__(state, host)
+        self._answer = answer
+
+    @staticmethod
+    def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        """Not an inventory source."""
+        yield name, {}, []
+
+    def run_shell_command(
+        self, command: StringCommand | str, print_output: bool = False, print_input: bool = False, **arguments: Any
+    ) -> tuple[bool, CommandOutput]:
+        """Answer the fact whose shell command this is."""
+        refuse_arguments(arguments)
+        answer = self._answer(rendered(command, arguments))
+        lines = [OutputLine("stdout", line) for line in _lines(answer.stdout)]
+        lines += [OutputLine("stderr", line) for line in _lines(answer.stderr)]
+        codes = arguments.get("_success_exit_codes") or (0,)
+        return answer.exit_code in codes, CommandOutput(lines)
+
+    def put_file(self, *args: Any, **kwargs: Any) -> bool:
+        """Uploads are steps of the plan; nothing may upload while planning."""
+        raise Refused("uploading a file outside an operation is not supported")
+
+    def get_file(self, *args: Any, **kwargs: Any) -> bool:
+        """Downloads are not supported."""
+        raise Refused("downloading a file is not supported")
+
+
+class PlanState(State):
+    """A pyinfra state of one host that notes who registered each operation."""
+
+    def __init__(self, inventory: Inventory, config: Config, roots: tuple[str, ...]) -> None:
+        self.registered: list[Registered] = []
+        self.recipe = ""
+        self.directory: str | None = None
+        self.fact_error = ""
+        self._roots = roots
+        super().__init__(inventory, config, check_for_changes=False)
+
+    @property
+    def cwd(self) -> str | None:
+        """Relative template and file names are relative to the directory of the recipe that uses them."""
+        return self.directory
+
+    @cwd.setter
+    def cwd(self, value: str | None) -> None:
+        self.directory = value
+
+    def set_op_data_for_host(self, host: Host, op_hash: str, op_data: StateOperationHostData) -> None:
+        """Note the operation, its name and the line of the recipe that called it."""
+        super().set_op_data_for_host(host, op_hash, op_data)
+        file, line, operation = _caller(sys._getframe(1), self._roots)  # noqa: SLF001 - the only way to know the line
+        if operation in REFUSED_OPERATIONS:
+            raise Refused(f"{operation} is not supported: {REFUSED_OPERATIONS[operation]}")
+        meta = self.get_op_meta(op_hash)
+        refuse_arguments({**op_data.global_arguments, **meta.global_arguments}, self.config)
+        name = next(iter(meta.names))
+        directory = str(Path(file).parent) if file else self._roots[0]
+        self.registered.append(Registered(op_hash, name, operation, self.recipe, file, line, directory, op_data))
+
+    def fail_hosts(self, hosts_to_fail: set[Host], activated_count: int | None = None) -> None:
+        """A fact could not be loaded: that is the end of the operation that reads it."""
+        raise FactFailed("; ".join(dict.fromkeys(captured_warnings())) or "a fact could not be loaded")
+
+
+def refuse_arguments(arguments: Mapping[str, Any], config: Config | None = None) -> None:
+    """Raise Refused for a global argument that is set and not supported."""
+    for key, way_out in REFUSED_ARGUMENTS.items():
+        value = arguments.get(key)
+        if value and not (key == "_parallel" and config is not None and value == config.PARALLEL):
+            raise Refused(f"the argument {key} is not supported: {way_out}")
+
+
+def _caller(frame: FrameType | None, roots: tuple[str, ...]) -> tuple[str, int, str]:
+    """File and line of the innermost recipe frame, and the operation's name, such as ``files.template``."""
+    operation = ""
+    while frame is not None:
+        if not operation and frame.f_code.co_name == "decorated_func" and "func" in frame.f_locals:
+            function = frame.f_locals["func"]
+            operation = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+        if frame.f_code.co_filename.startswith(roots):
+            return frame.f_code.co_filename, frame.f_lineno, operation
+        frame = frame.f_back
+    return "", 0, operation
+
+
+@dataclass
+class _Warnings(logging.Handler):
+    """Keeps what pyinfra would print, for error messages."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage().strip())
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+_warnings = _Warnings()
+
+
+def captured_warnings() -> list[str]:
+    """What pyinfra warned about since the last call."""
+    lines, _warnings.lines = _warnings.lines, []
+    return lines
+
+
+def make_state(name: str, groups: tuple[str, ...], data: Mapping[str, Any], roots: tuple[str, ...]) -> PlanState:
+    """A fresh pyinfra state with one host; the node's attributes are its host data and its layers its groups."""
+    pyinfra_logger.handlers = [_warnings]
+    pyinfra_logger.propagate = False
+    members: dict[str, Any] = {group: ([name], {}) for group in groups}
+    inventory = Inventory(  # type: ignore[no-untyped-call]
+        ([(name, dict(data))], {}), **members
+    )
+    config = Config(PARALLEL=1)  # type: ignore[no-untyped-call]
+    return PlanState(inventory, config, roots)
+
+
+def enter(state: PlanState) -> None:
+    """Make it the state of this process, as pyinfra's operations and facts expect."""
+    ctx_state.set(state)  # type: ignore[no-untyped-call]
+    ctx_inventory.set(state.inventory)  # type: ignore[no-untyped-call]
+
+
+def pin_time_and_ids(moment: datetime, seed: str) -> None:
+    """Make pyinfra's generators deterministic: the clock is the run's time, random names come from a counter."""
+
+    class Pinned(datetime):
+        """Stands still."""
+
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            """The run's time."""
+            return moment.astimezone(tz).replace(tzinfo=None) if tz is None else moment.astimezone(tz)
+
+    counter = iter(range(1 << 30))
+
+    def named() -> uuid.UUID:
+        return uuid.UUID(hashlib.sha256(f"{seed}:{next(counter)}".encode()).hexdigest()[:32])
+
+    pyinfra_files.datetime = Pinned  # type: ignore[attr-defined]
+    pyinfra_host.uuid4 = named  # type: ignore[attr-defined]
+
+
+def connector_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The global arguments that shape a shell command."""
+    return {key: arguments[key] for key in CONNECTOR_ARGUMENT_KEYS if key in arguments}
+
+
+def _lines(text: str) -> list[str]:
+    return text.removesuffix("\n").split("\n") if text else []

@@ -1,0 +1,123 @@
+"""The recipe modules of a stack, read without running them: names, lines and digests."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from opsflow.errors import Problem, RecipeError
+from opsflow.ports import RecipeSource
+
+LARGEST = 1_000_000
+"""Bytes of a recipe module; a larger file is not a recipe."""
+
+
+class AstCatalog:
+    """Finds recipe functions by parsing the modules on the recipe paths (ports.RecipeCatalog)."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = tuple(path.resolve() for path in paths)
+
+    def modules(self) -> Mapping[str, Mapping[str, RecipeSource]]:
+        """Module name -> function name -> source. An earlier path wins over a later one.
+
+        Raises:
+            RecipeError: modules that cannot be parsed, all of them.
+        """
+        return {name: functions for name, (_, functions) in self._parsed.items()}
+
+    def digest(self, recipes: Sequence[str]) -> str:
+        """Digest of what the recipes are made of: their modules, what those import, and every other file beside them.
+
+        Templates and files are not told apart by recipe, so a change in one of them changes every digest.
+        """
+        modules = self._with_imports({name.rpartition(".")[0] for name in recipes})
+        seen = hashlib.sha256()
+        for name in sorted(modules):
+            file, _ = self._parsed[name]
+            seen.update(f"{name}\0".encode() + file.read_bytes() + b"\0")
+        for path in self._other_files:
+            seen.update(str(path.name).encode() + b"\0" + path.read_bytes() + b"\0")
+        return seen.hexdigest()
+
+    def _with_imports(self, names: set[str]) -> set[str]:
+        todo, found = list(names & self._parsed.keys()), set[str]()
+        while todo:
+            name = todo.pop()
+            if name not in found:
+                found.add(name)
+                todo += [other for other in self._imports(name) if other in self._parsed]
+        return found
+
+    def _imports(self, name: str) -> Iterator[str]:
+        file, _ = self._parsed[name]
+        package = name.rpartition(".")[0]
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                base = ".".join(part for part in (package if node.level else "", node.module or "") if part)
+                yield base
+                yield from (f"{base}.{alias.name}".lstrip(".") for alias in node.names)
+
+    @cached_property
+    def _parsed(self) -> dict[str, tuple[Path, dict[str, RecipeSource]]]:
+        found: dict[str, tuple[Path, dict[str, RecipeSource]]] = {}
+        problems: list[Problem] = []
+        for root in self._paths:
+            if not root.is_dir():
+                problems.append(Problem(str(root), "there is no such recipe directory", hint="see recipe_paths"))
+                continue
+            for file in sorted(root.rglob("*.py")):
+                name = _module_name(file.relative_to(root))
+                if name and name not in found:
+                    try:
+                        found[name] = (file, _functions(name, file))
+                    except RecipeError as error:
+                        problems += error.problems
+        if problems:
+            raise RecipeError(problems)
+        return found
+
+    @cached_property
+    def _other_files(self) -> list[Path]:
+        return sorted(
+            file
+            for root in self._paths
+            for file in root.rglob("*")
+            if file.is_file() and file.suffix not in (".py", ".pyc") and not _hidden(file.relative_to(root))
+        )
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+
+
+def _module_name(path: Path) -> str | None:
+    parts = path.with_suffix("").parts
+    if parts[-1] == "__init__":
+        parts = parts[:-1]
+    return ".".join(parts) if parts and all(part.isidentifier() for part in parts) else None
+
+
+def _functions(module: str, file: Path) -> dict[str, RecipeSource]:
+    try:
+        source = file.read_bytes()
+        if len(source) > LARGEST:
+            raise RecipeError([Problem(str(file), f"has {len(source)} bytes; a recipe module has at most {LARGEST}")])
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        snippet = (error.text or "").rstrip("\n").expandtabs(4) or None
+        raise RecipeError(
+            [Problem(str(file), f"is not valid Python: {error.msg}", error.lineno, error.offset, snippet=snippet)]
+        ) from None
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        raise RecipeError([Problem(str(file), f"cannot be read as Python: {error}")]) from None
+    return {
+        node.name: RecipeSource(f"{module}.{node.name}", file, node.lineno, ast.get_docstring(node) or "")
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    }

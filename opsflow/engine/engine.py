@@ -1,0 +1,228 @@
+"""The engine over many hosts: connections, planner processes, and one loop for each host."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from opsflow.clock import Clock
+from opsflow.engine.messages import PlanFailure, PlanRequest
+from opsflow.engine.pool import PlannerPool
+from opsflow.engine.run import HostRun
+from opsflow.engine.session import ConnectError, Connection, LinkLost, Why, stream
+from opsflow.engine.shell import Limits, Shell
+from opsflow.errors import HostsUnreachable, Problem, RecipeError, UsageError
+from opsflow.model.compute import Ssh, Timeouts
+from opsflow.model.machine import Machine
+from opsflow.model.result import HostResult
+from opsflow.model.snapshot import EventSnapshot, NodeSnapshot
+from opsflow.ports import HostJob, HostObserver
+
+ATTEMPTS = 3
+"""Connection attempts of a run; only connecting is tried again, never a recipe."""
+IDLE = 64
+"""Connections kept open between two runs of this process."""
+
+Key = tuple[str | None, int, str, tuple[str, ...]]
+
+
+class PyinfraEngine:
+    """Runs recipes made of pyinfra operations over SSH (ports.Engine)."""
+
+    def __init__(self, recipe_paths: Sequence[Path], clock: Clock, *, plan_timeout: float = 120.0) -> None:
+        self._paths = tuple(str(path.resolve()) for path in recipe_paths)
+        self._clock = clock
+        self._pool = PlannerPool(timeout=plan_timeout)
+        self._planning = ThreadPoolExecutor(32, thread_name_prefix="plan")
+        self._idle: dict[Key, Connection] = {}
+        self._lock = threading.Lock()
+
+    def check(self, jobs: Sequence[HostJob]) -> None:
+        """Call each different run list once without a host, and report what is wrong with it.
+
+        Raises:
+            RecipeError: with every problem found.
+        """
+        different = {(job.recipes, job.node.layers): job for job in jobs if job.recipes}
+        requests = [
+            PlanRequest(recipe_paths=self._paths, recipes=job.recipes, node=job.node, prepare_only=True)
+            for job in different.values()
+        ]
+        failures = [plan.failure for plan in self._planning.map(self._pool.plan, requests) if plan.failure]
+        if failures:
+            raise RecipeError(list(dict.fromkeys(_problem(failure) for failure in failures)))
+
+    def run(self, job: HostJob, observe: HostObserver, cancel: threading.Event) -> HostResult:
+        """Run a job; the first plan is made while the connection opens."""
+        first = PlanRequest(recipe_paths=self._paths, recipes=job.recipes, node=job.node)
+        connections: list[Connection] = []
+
+        def connect() -> Connection:
+            connections.append(self._connection(job.machine, job.ssh, job.timeouts, cancel))
+            return connections[0]
+
+        result = HostRun(
+            job,
+            recipe_paths=self._paths,
+            plan=self._pool.plan,
+            first=self._planning.submit(self._pool.plan, first),
+            connect=connect,
+            clock=self._clock,
+            observe=observe,
+            cancel=cancel,
+        ).run()
+        for connection in connections:
+            self._give_back(connection)
+        return result
+
+    def wait_ready(self, machine: Machine, ssh: Ssh, timeout: float, cancel: threading.Event) -> str | None:
+        """Try to log in until it works; the connection is kept for the run that follows."""
+        self._pool.start()
+        end = self._clock.monotonic() + timeout
+        pause = 0.05
+        while True:
+            try:
+                self._give_back(self._take(machine) or Connection(machine, ssh, Timeouts()))
+                return None
+            except ConnectError as error:
+                # A wrong host key does not become right by waiting; a boot in progress may still add our key.
+                if error.why is Why.HOST_KEY or self._clock.monotonic() >= end:
+                    return str(error)
+            if cancel.wait(pause):
+                return "cancelled"
+            pause = min(1.0, pause * 1.5)
+
+    def exec(
+        self, machine: Machine, ssh: Ssh, command: str, *, timeout: float, output: Callable[[str, bytes], None]
+    ) -> int:
+        """Run one shell command on a channel of its own."""
+        end = self._clock.monotonic() + timeout
+        with self._borrowed(machine, ssh) as connection, connection.channel("exec sh") as channel:
+            channel.send(f"echo $$ >&2\n{command}\n".encode())
+            channel.close_input()
+            first = _FirstLine(output)
+            code = stream(channel, first, deadline=lambda: end - self._clock.monotonic())
+            if code is None:
+                from opsflow.engine.script import end_processes
+
+                connection.call(end_processes(first.pid, whole=True), 30)
+                raise HostsUnreachable(f"{machine.address}: the command took more than {timeout:g} s and was ended")
+            return code
+
+    def facts(self, machine: Machine, ssh: Ssh, names: Sequence[str]) -> Mapping[str, object]:
+        """Read facts in one or two round trips."""
+        node = NodeSnapshot(
+            stack="facts",
+            name="host",
+            layers=(),
+            members=(),
+            layer_names=(),
+            event=EventSnapshot(type="facts", reason=""),
+        )
+        request = PlanRequest(recipe_paths=self._paths, recipes=(), node=node, facts=tuple(names))
+        with self._borrowed(machine, ssh) as connection:
+            limits = Limits(lambda _: 60.0, self._clock.monotonic() + 120, threading.Event())
+            shell = Shell(connection, self._clock, limits)
+            try:
+                while True:
+                    plan = self._pool.plan(request)
+                    if plan.failure is not None:
+                        raise UsageError(plan.failure.message, hint=plan.failure.hint)
+                    if not plan.missing:
+                        return plan.facts
+                    exchange = shell.fetch([fact.key for fact in plan.missing], limits)
+                    request = request.model_copy(update={"known": {**request.known, **exchange.facts}})
+            finally:
+                shell.close()
+
+    def close(self) -> None:
+        """Close idle connections and end the planner."""
+        with self._lock:
+            idle, self._idle = self._idle, {}
+        for connection in idle.values():
+            connection.close()
+        self._planning.shutdown(cancel_futures=True)
+        self._pool.close()
+
+    # ------------------------------------------------------------------ connections
+
+    @contextmanager
+    def _borrowed(self, machine: Machine, ssh: Ssh) -> Iterator[Connection]:
+        try:
+            connection = self._connection(machine, ssh, Timeouts(), threading.Event())
+            try:
+                yield connection
+            finally:
+                self._give_back(connection)
+        except (ConnectError, LinkLost) as error:
+            raise HostsUnreachable(str(error)) from None
+
+    def _connection(self, machine: Machine, ssh: Ssh, timeouts: Timeouts, cancel: threading.Event) -> Connection:
+        for attempt in range(1, ATTEMPTS + 1):
+            idle = self._take(machine)
+            if idle is not None:
+                return idle
+            try:
+                return Connection(machine, ssh, timeouts)
+            except ConnectError as error:
+                if error.why is not Why.UNREACHABLE or attempt == ATTEMPTS:
+                    raise
+                if cancel.wait(random.uniform(0.1, 0.5) * attempt):  # noqa: S311 - jitter, not a secret
+                    raise
+        raise AssertionError("unreachable")
+
+    def _take(self, machine: Machine) -> Connection | None:
+        with self._lock:
+            connection = self._idle.pop(_key(machine), None)
+        if connection is not None and not connection.alive:
+            connection.close()
+            return None
+        return connection
+
+    def _give_back(self, connection: Connection) -> None:
+        with self._lock:
+            key = _key(connection.machine)
+            keep = connection.alive and key not in self._idle and len(self._idle) < IDLE
+            if keep:
+                self._idle[key] = connection
+        if not keep:
+            connection.close()
+
+
+class _FirstLine:
+    """Takes the shell's pid from the first line of standard error; the rest goes on."""
+
+    def __init__(self, output: Callable[[str, bytes], None]) -> None:
+        self._output = output
+        self._head: bytes | None = b""
+        self.pid = 0
+
+    def __call__(self, name: str, data: bytes) -> None:
+        if name == "stderr" and self._head is not None:
+            self._head += data
+            line, newline, data = self._head.partition(b"\n")
+            if not newline:
+                return
+            self.pid, self._head = int(line), None
+        if data:
+            self._output(name, data)
+
+
+def _key(machine: Machine) -> Key:
+    return machine.address, machine.port, machine.user, machine.host_keys
+
+
+def _problem(failure: PlanFailure) -> Problem:
+    recipe = f"recipe {failure.recipe}: " if failure.recipe else ""
+    return Problem(
+        failure.file or failure.recipe or "recipes",
+        f"{recipe}{failure.message}",
+        failure.line or None,
+        1 if failure.line else None,
+        hint=failure.hint or None,
+        snippet=failure.snippet or None,
+    )

@@ -1,0 +1,162 @@
+"""What the engine and its planner processes say to each other: plain data, JSON on the wire.
+
+A run list is a deterministic function of the outputs of the facts that it reads and of the commands that it runs.
+A :class:`HostPlan` is that function's value for the answers known so far.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
+
+from opsflow.model.result import Reads
+from opsflow.model.snapshot import NodeSnapshot
+
+
+class Message(BaseModel):
+    """A frozen message."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FactAnswer(Message):
+    """What a fact's shell command printed."""
+
+    exit_code: int
+    stdout: str
+    stderr: str = ""
+
+
+class CommandAnswer(Message):
+    """How a command of an operation ended."""
+
+    success: bool
+    stdout: str = ""
+    stderr: str = ""
+
+
+class FactStep(Message):
+    """An operation reads a fact here, and assumes that it is what it was answered."""
+
+    kind: Literal["fact"] = "fact"
+    key: str
+    """The complete shell command, which identifies the fact."""
+    mask: str = ""
+    """Which parts of the output may differ without meaning anything: `stat` hides the access time."""
+
+
+class CommandStep(Message):
+    """An operation runs a shell command here."""
+
+    kind: Literal["command"] = "command"
+    script: str
+    """Shell text for a subshell of the persistent shell."""
+    display: str
+    """The command, masked, for people."""
+    timeout: float | None = None
+    success_codes: tuple[int, ...] = (0,)
+
+
+class UploadStep(Message):
+    """An operation writes a file here."""
+
+    kind: Literal["upload"] = "upload"
+    content: Base64Bytes | None = None
+    """The bytes; None when they are at `path` on this machine, because they are many."""
+    path: str | None = None
+    size: int
+    dest: str
+    script: str
+    """Shell text that copies its standard input to the destination, with the operation's privileges."""
+    read: str
+    """Shell text that prints the present content of the destination."""
+    timeout: float | None = None
+
+
+Step = Annotated[FactStep | CommandStep | UploadStep, Field(discriminator="kind")]
+
+
+class OperationState(StrEnum):
+    """How far the planner got with an operation."""
+
+    PLANNED = "planned"
+    MISSING = "missing"
+    """Facts are missing; its steps are incomplete."""
+    BARRIER = "barrier"
+    """It needs real results of what comes before it."""
+    FAILED = "failed"
+    """Generating its commands failed with everything known."""
+
+
+class PlannedOperation(Message):
+    """One operation and what it would do, given the answers."""
+
+    index: int
+    name: str
+    operation: str
+    recipe: str
+    file: str = ""
+    line: int = 0
+    state: OperationState = OperationState.PLANNED
+    steps: tuple[Step, ...] = ()
+    ignore_errors: bool = False
+    conditional: bool = False
+    """It has an `_if`."""
+    error: str = ""
+
+
+class PlanFailure(Message):
+    """Why there is no plan: the user's recipe is wrong."""
+
+    message: str
+    file: str = ""
+    line: int = 0
+    recipe: str = ""
+    hint: str = ""
+    snippet: str = ""
+
+
+class Outcome(Message):
+    """What really happened at one step of an operation."""
+
+    fact: FactAnswer | None = None
+    command: CommandAnswer | None = None
+
+
+class PlanRequest(Message):
+    """Everything that a plan depends on."""
+
+    recipe_paths: tuple[str, ...]
+    recipes: tuple[str, ...]
+    node: NodeSnapshot
+    known: dict[str, FactAnswer] = Field(default_factory=dict)
+    """Facts by shell command: what to assume where nothing is proven."""
+    prepared: dict[str, FactAnswer] | None = None
+    """Facts that recipe bodies read directly, pinned at their first answers once something ran."""
+    trace: tuple[tuple[Outcome, ...], ...] = ()
+    """Per operation that began: what happened at its steps."""
+    done: int = 0
+    """Operations below this index are complete."""
+    facts: tuple[str, ...] = ()
+    """Only read these facts, such as ``server.Os``."""
+    prepare_only: bool = False
+    """Only find out whether the recipes are usable."""
+
+
+class HostPlan(Message):
+    """The value of a run list, as far as it is known."""
+
+    operations: tuple[PlannedOperation, ...] = ()
+    missing: tuple[FactStep, ...] = ()
+    """Facts without an answer, in order of their first use."""
+    prepared: tuple[str, ...] = ()
+    """Keys of the facts that recipe bodies read directly."""
+    reads: Reads = Field(default_factory=Reads)
+    facts: dict[str, Any] = Field(default_factory=dict)
+    """Values of the facts that were asked for, as JSON."""
+    failure: PlanFailure | None = None
+    output: str = ""
+    """What the recipes printed."""
+    seconds: float = 0.0

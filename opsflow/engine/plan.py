@@ -1,0 +1,295 @@
+"""A run list as a function: the answers known so far in, a HostPlan out. No I/O on any host.
+
+The recipes are called from the start each time. What has already happened is replayed from the trace; what has not is
+assumed: a fact is as it was last answered, a command succeeds. The script verifies each assumption before it matters.
+"""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import os
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pyinfra.api.command import FileUploadCommand, PyinfraCommand, StringCommand
+from pyinfra.api.host import Host
+from pyinfra.api.state import StateStage
+from pyinfra.api.util import get_file_io
+from pyinfra.connectors.util import CommandOutput, OutputLine
+from pyinfra.context import ctx_config, ctx_host
+
+from opsflow.engine import adapter, recipe, render
+from opsflow.engine.adapter import FactFailed, Missing, NeedsResults, NotYet, Refused, Registered
+from opsflow.engine.facts import read_facts
+from opsflow.engine.messages import (
+    CommandAnswer,
+    CommandStep,
+    FactAnswer,
+    FactStep,
+    HostPlan,
+    OperationState,
+    Outcome,
+    PlanFailure,
+    PlannedOperation,
+    PlanRequest,
+    Step,
+    UploadStep,
+)
+from opsflow.engine.node import Node
+
+INLINE = 1_000_000
+"""Bytes; a larger file is not read into the plan but sent from where it lies."""
+
+ASSUMED_CHANGE = ["(not known yet)"]
+
+
+class Planner:
+    """Makes one HostPlan; used once, since pyinfra's contexts belong to the process."""
+
+    def __init__(self, request: PlanRequest) -> None:
+        self._request = request
+        self._roots = recipe.resolved(request.recipe_paths)
+        self._node = Node(request.node)
+        self._missing: dict[str, FactStep] = {}
+        self._prepared: dict[str, None] = {}
+        self._operations: list[PlannedOperation] = []
+        self._assumed = False
+        self._replay: list[Outcome] = []
+        self._steps: list[Step] | None = None
+        self._facts: dict[str, Any] = {}
+        self._current: Registered
+
+    def plan(self) -> HostPlan:
+        """The plan; a recipe that is wrong is a plan with a failure."""
+        started = time.perf_counter()
+        failure = None
+        try:
+            self._run()
+        except recipe.RecipeProblem as problem:
+            failure = problem.failure
+        return HostPlan(
+            operations=tuple(self._operations),
+            missing=tuple(self._missing.values()),
+            prepared=tuple(self._prepared),
+            reads=self._node.reads,
+            facts=self._facts,
+            failure=failure,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _run(self) -> None:
+        node = self._request.node
+        moment = datetime.fromisoformat(node.event.sent_at) if node.event.sent_at else datetime.fromtimestamp(0, UTC)
+        adapter.pin_time_and_ids(moment, f"{node.event.command}:{node.name}")
+        functions = recipe.load(self._request.recipes, [root.rstrip("/") for root in self._roots])
+        state = adapter.make_state(node.name, node.layers, dict(node.attributes), self._roots)
+        host = next(iter(state.inventory))
+        host.connector = adapter.PlanConnector(state, host, self._answer)
+        host.connected = True
+        adapter.enter(state)
+        state.set_stage(StateStage.Prepare)
+        with ctx_host.use(host), ctx_config.use(state.config):
+            if self._request.facts:
+                self._facts = read_facts(host, self._request.facts)
+                return
+            complete = self._prepare(state, functions)
+            if self._request.prepare_only or not complete:
+                return
+            state.set_stage(StateStage.Execute)
+            state.is_executing = True
+            self._generate(state, host)
+
+    # ------------------------------------------------------------------ the recipes' bodies
+
+    def _prepare(self, state: adapter.PlanState, functions: Sequence[tuple[str, recipe.RecipeFunction]]) -> bool:
+        """Call the recipes, which registers their operations; False when one stopped at a fact without an answer."""
+        for name, function in functions:
+            state.recipe = name
+            self._enter(state, function)
+            try:
+                function(self._node)
+            except Missing:
+                return False
+            except adapter.Stop as error:
+                raise recipe.RecipeProblem(recipe.failure(error, name, self._roots, message=str(error))) from None
+            except BaseException as error:  # noqa: BLE001 - a recipe may raise anything
+                raise recipe.RecipeProblem(recipe.failure(error, name, self._roots)) from None
+        return True
+
+    def _enter(self, state: adapter.PlanState, function: recipe.RecipeFunction) -> None:
+        """Relative file names belong to the recipe's own directory."""
+        file = inspect.unwrap(function).__code__.co_filename if inspect.isfunction(inspect.unwrap(function)) else ""
+        state.directory = str(Path(file).parent) if file.startswith(self._roots) else self._roots[0]
+        os.chdir(state.directory)
+
+    # ------------------------------------------------------------------ the operations' generators
+
+    def _generate(self, state: adapter.PlanState, host: Host) -> None:
+        stopped = False
+        for index, operation in enumerate(state.registered):
+            if stopped:
+                self._note(index, operation, OperationState.BARRIER, [])
+                continue
+            outcomes = self._request.trace[index] if index < len(self._request.trace) else ()
+            self._replay = list(outcomes)
+            state.directory = operation.directory
+            os.chdir(operation.directory)
+            stopped = self._operation(index, operation, state, host, complete=index < self._request.done)
+
+    def _operation(
+        self, index: int, operation: Registered, state: adapter.PlanState, host: Host, *, complete: bool
+    ) -> bool:
+        """Plan one operation; True when nothing after it can be planned."""
+        steps = self._steps = []
+        self._current = operation
+        adapter.captured_warnings()
+        replayed: list[Any] = []
+        success = True
+        lines: list[OutputLine] = []
+        try:
+            for command in operation.data.command_generator():
+                replayed.append(command)
+                outcome = self._step(command, operation, complete)
+                if outcome is not None:
+                    lines += _output(outcome)
+                    success = outcome.success
+                if not success:
+                    break
+        except Missing:
+            self._assumed = True
+            self._note(index, operation, OperationState.MISSING, steps)
+            self._complete(operation, True, ASSUMED_CHANGE, NotYet())
+            return False
+        except NeedsResults:
+            self._note(index, operation, OperationState.BARRIER, [])
+            return True
+        except recipe.RecipeProblem:
+            raise
+        except (Refused, FactFailed, Exception) as error:
+            return self._broken(index, operation, error)
+        self._note(index, operation, OperationState.PLANNED, steps)
+        real = complete or not any(not isinstance(step, FactStep) for step in steps)
+        self._complete(operation, success, replayed, CommandOutput(lines) if real else NotYet())
+        return False
+
+    def _broken(self, index: int, operation: Registered, error: BaseException) -> bool:
+        """Its generator failed: for good when everything before it is real, else it waits for real results."""
+        if self._assumed and not isinstance(error, Refused):
+            self._note(index, operation, OperationState.BARRIER, [])
+        else:
+            text = str(error) if isinstance(error, adapter.Stop) else recipe.describe(error)
+            notes = [line for line in adapter.captured_warnings() if line not in text]
+            self._note(index, operation, OperationState.FAILED, self._steps or [], "\n".join([text, *notes]))
+        return True
+
+    def _complete(self, operation: Registered, success: bool, commands: list[Any], output: CommandOutput) -> None:
+        operation.data.operation_meta.set_complete(success, commands, output)
+
+    def _step(self, command: PyinfraCommand, operation: Registered, complete: bool) -> CommandAnswer | None:
+        """Take what happened to a yielded command from the trace, or add it to the plan (None)."""
+        if self._replay:
+            outcome = self._replay.pop(0)
+            if outcome.command is None:
+                raise recipe.RecipeProblem(_unsteady(operation))
+            return outcome.command
+        if complete:
+            raise recipe.RecipeProblem(_unsteady(operation))
+        assert self._steps is not None  # noqa: S101 - set while operations are generated
+        self._steps.append(self._planned(command, operation))
+        self._assumed = True
+        return None
+
+    def _planned(self, command: PyinfraCommand, operation: Registered) -> Step:
+        arguments = {**adapter.connector_arguments(operation.arguments), **command.connector_arguments}
+        adapter.refuse_arguments(arguments)
+        timeout = arguments.get("_timeout") or None
+        if isinstance(command, StringCommand):
+            codes = arguments.get("_success_exit_codes")
+            return CommandStep(
+                script=render.rendered(command, arguments),
+                display=str(command),
+                timeout=timeout,
+                success_codes=tuple(codes) if codes else (0,),
+            )
+        if isinstance(command, FileUploadCommand):
+            return _upload(command, arguments, timeout)
+        raise Refused(f"{type(command).__name__} is not supported")
+
+    # ------------------------------------------------------------------ facts
+
+    def _answer(self, key: str) -> FactAnswer:
+        if self._steps is None:
+            return self._answer_prepare(key)
+        if self._replay:
+            outcome = self._replay.pop(0)
+            if outcome.fact is None:
+                raise recipe.RecipeProblem(_unsteady(self._current))
+            return outcome.fact
+        fact = FactStep(key=key, mask="stat" if " atime=%X " in key else "")
+        known = self._request.known.get(key)
+        if known is None:
+            self._missing.setdefault(key, fact)
+            raise Missing
+        self._steps.append(fact)
+        return known
+
+    def _answer_prepare(self, key: str) -> FactAnswer:
+        self._prepared.setdefault(key)
+        pinned = self._request.prepared or {}
+        answer = pinned.get(key) or self._request.known.get(key)
+        if answer is None:
+            self._missing.setdefault(key, FactStep(key=key))
+            raise Missing
+        return answer
+
+    # ------------------------------------------------------------------ notes
+
+    def _note(
+        self, index: int, operation: Registered, state: OperationState, steps: list[Step], error: str = ""
+    ) -> None:
+        arguments = operation.arguments
+        self._operations.append(
+            PlannedOperation(
+                index=index,
+                name=operation.name,
+                operation=operation.operation,
+                recipe=operation.recipe,
+                file=operation.file,
+                line=operation.line,
+                state=state,
+                steps=tuple(steps),
+                ignore_errors=bool(arguments.get("_ignore_errors")),
+                conditional=bool(arguments.get("_if")),
+                error=error,
+            )
+        )
+
+
+def _unsteady(operation: Registered) -> PlanFailure:
+    message = f"operation '{operation.name}' gave other commands for the same facts: it depends on chance or the clock"
+    return PlanFailure(message=message, file=operation.file, line=operation.line, recipe=operation.recipe)
+
+
+def _upload(command: FileUploadCommand, arguments: dict[str, Any], timeout: float | None) -> UploadStep:
+    scripts = {
+        "dest": command.dest,
+        "script": render.upload(command.dest, arguments),
+        "read": render.read_file(command.dest, arguments),
+    }
+    source = command.src
+    if isinstance(source, str) and Path(source).stat().st_size > INLINE:
+        file = Path(source).resolve()
+        return UploadStep(path=str(file), size=file.stat().st_size, timeout=timeout, **scripts)
+    with get_file_io(source) as stream:
+        content = stream.read()
+    data = content.encode() if isinstance(content, str) else content
+    return UploadStep(content=base64.b64encode(data), size=len(data), timeout=timeout, **scripts)
+
+
+def _output(outcome: CommandAnswer) -> list[OutputLine]:
+    pairs = (("stdout", outcome.stdout), ("stderr", outcome.stderr))
+    return [OutputLine(name, line) for name, text in pairs if text for line in text.removesuffix("\n").split("\n")]

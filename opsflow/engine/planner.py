@@ -1,0 +1,155 @@
+"""Planner processes: where the user's recipes run.
+
+One process imports pyinfra and then waits; for each plan it forks a child that makes it and ends. A child has no SSH
+key, no store and no token, and limits on time and memory: whatever a recipe does, only its own plan fails.
+
+Wire format: the parent passes one end of a socket pair over the control socket. On it, each message is a length (8
+bytes, big endian) and JSON. The child says its pid, reads a PlanRequest and answers with a HostPlan.
+On the control socket the planner reports children that ended: pid and wait status, two 4-byte integers.
+"""
+
+from __future__ import annotations
+
+import array
+import importlib
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import traceback
+from contextlib import suppress
+
+MEMORY = 2 * 1024**3
+"""Bytes of address space that a recipe may use on top of what pyinfra needs."""
+
+CPU_SECONDS = 120
+OUTPUT_KEPT = 65536
+WARM = (
+    "opsflow.engine.plan",
+    *(f"pyinfra.facts.{name}" for name in ("deb", "files", "server", "systemd", "sysvinit")),
+    *(f"pyinfra.operations.{name}" for name in ("apt", "files", "server", "systemd", "sysvinit")),
+)
+
+
+def send(sock: socket.socket, data: bytes) -> None:
+    """Send one message."""
+    sock.sendall(struct.pack(">Q", len(data)) + data)
+
+
+def receive(sock: socket.socket) -> bytes | None:
+    """One message; None when the other side has gone."""
+    header = _exactly(sock, 8)
+    return None if header is None else _exactly(sock, int(struct.unpack(">Q", header)[0]))
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < size:
+        chunk = sock.recv(min(size - len(data), 1 << 20))
+        if not chunk:
+            return None
+        data += chunk
+    return bytes(data)
+
+
+def main() -> None:
+    """Serve plans until the control socket closes. Its descriptor is standard input."""
+    control = socket.socket(fileno=os.dup(0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _warm_up()
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake_write)
+    while True:
+        ready, _, _ = select.select([control.fileno(), wake_read], [], [])
+        if wake_read in ready:
+            os.read(wake_read, 4096)
+            _reap(control)
+        if control.fileno() in ready:
+            connection = _accept(control)
+            if connection is None:
+                return
+            _serve(control, connection)
+
+
+def _warm_up() -> None:
+    """Import what nearly every recipe needs, once, so that children get it for nothing."""
+    for name in WARM:
+        importlib.import_module(name)
+
+
+def _accept(control: socket.socket) -> socket.socket | None:
+    size = array.array("i").itemsize
+    data, ancillary, _, _ = control.recvmsg(1, socket.CMSG_SPACE(size))
+    if not data:
+        return None
+    for _, _, payload in ancillary:
+        return socket.socket(fileno=struct.unpack("i", payload[:size])[0])
+    return None
+
+
+def _reap(control: socket.socket) -> None:
+    with suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            with suppress(OSError):
+                control.sendall(struct.pack(">ii", pid, status))
+
+
+def _serve(control: socket.socket, connection: socket.socket) -> None:
+    pid = os.fork()
+    if pid:
+        connection.close()
+        return
+    code = 70
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        control.close()
+        os.close(0)
+        os.open(os.devnull, os.O_RDONLY)
+        os.setsid()
+        _limit()
+        _answer(connection)
+        code = 0
+    except BaseException:  # noqa: BLE001 - the child must never return into the planner's loop
+        traceback.print_exc()
+    finally:
+        os._exit(code)  # noqa: SLF001 - no handlers of the planner may run in the child
+
+
+def _limit() -> None:
+    with open("/proc/self/statm") as statm:  # noqa: PTH123
+        used = int(statm.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _answer(connection: socket.socket) -> None:
+    from opsflow.engine.messages import PlanRequest
+    from opsflow.engine.plan import Planner
+
+    send(connection, struct.pack(">i", os.getpid()))
+    data = receive(connection)
+    if data is None:
+        return
+    request = PlanRequest.model_validate_json(data)
+    output = os.memfd_create("output")
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    plan = Planner(request).plan()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    printed = os.pread(output, OUTPUT_KEPT, 0).decode(errors="backslashreplace")
+    send(connection, plan.model_copy(update={"output": printed}).model_dump_json().encode())
+
+
+if __name__ == "__main__":
+    main()

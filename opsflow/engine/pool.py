@@ -1,0 +1,151 @@
+"""The engine's side of the planner processes: start them on demand, ask for plans, end what hangs."""
+
+from __future__ import annotations
+
+import array
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+
+from opsflow.engine.messages import HostPlan, PlanFailure, PlanRequest
+from opsflow.engine.planner import receive, send
+
+KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV")
+"""Nothing else of the environment reaches recipes: it may hold credentials."""
+
+
+class PlannerPool:
+    """Makes plans in separate processes; ``size`` at once. Safe to use from many threads."""
+
+    def __init__(self, *, size: int | None = None, timeout: float = 120.0) -> None:
+        self._timeout = timeout
+        self._slots = threading.BoundedSemaphore(size or max(2, os.cpu_count() or 2))
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._ended: dict[int, int] = {}
+        self._news = threading.Condition()
+
+    def start(self) -> None:
+        """Start the planner in the background, so that it is ready when the first host is."""
+        with self._lock:
+            self._running()
+
+    def plan(self, request: PlanRequest) -> HostPlan:
+        """Ask for a plan. A recipe that ends, hangs or eats its process is a plan with a failure."""
+        with self._slots:
+            ours = self._connect()
+            with ours:
+                return self._talk(ours, request)
+
+    def close(self) -> None:
+        """End the planner; plans under way fail."""
+        with self._lock:
+            process, control = self._process, self._control
+            self._process = self._control = None
+        if control is not None:
+            with suppress(OSError):
+                control.shutdown(socket.SHUT_RDWR)
+            control.close()
+        if process is not None:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _connect(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs, self._lock:
+            control = self._running()
+            descriptors = array.array("i", [theirs.fileno()])
+            control.sendmsg([b"p"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+        ours.settimeout(self._timeout)
+        return ours
+
+    def _running(self) -> socket.socket:
+        if self._control is not None and self._process is not None and self._process.poll() is None:
+            return self._control
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "opsflow.engine.planner"],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=_environment(),
+                cwd="/",
+                start_new_session=True,
+            )
+        self._control = ours
+        threading.Thread(target=self._listen, args=(ours,), name="planner-news", daemon=True).start()
+        return ours
+
+    def _listen(self, control: socket.socket) -> None:
+        """Collect how children ended."""
+        data = b""
+        with suppress(OSError):
+            while chunk := control.recv(4096):
+                data += chunk
+                while len(data) >= 8:
+                    pid, status = struct.unpack(">ii", data[:8])
+                    data = data[8:]
+                    with self._news:
+                        self._ended[pid] = status
+                        self._news.notify_all()
+
+    def _talk(self, ours: socket.socket, request: PlanRequest) -> HostPlan:
+        pid = 0
+        try:
+            hello = receive(ours)
+            if hello is None:
+                return _failed("the planner process could not start")
+            pid = struct.unpack(">i", hello)[0]
+            send(ours, request.model_dump_json().encode())
+            answer = receive(ours)
+        except TimeoutError:
+            self._kill(pid)
+            return _failed(f"the recipes took more than {self._timeout:g} s to plan and were ended", _HANGING)
+        except OSError:
+            answer = None
+        if answer is None:
+            return _failed(f"the recipes ended their planner process ({self._how_ended(pid)})", _ENDING)
+        with self._news:
+            self._ended.pop(pid, None)
+        return HostPlan.model_validate_json(answer)
+
+    def _kill(self, pid: int) -> None:
+        if pid:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+
+    def _how_ended(self, pid: int) -> str:
+        with self._news:
+            self._news.wait_for(lambda: pid in self._ended, timeout=2)
+            status = self._ended.pop(pid, None)
+        self._kill(pid)
+        if status is None:
+            return "for an unknown reason"
+        if os.WIFSIGNALED(status):
+            return f"by signal {signal.Signals(os.WTERMSIG(status)).name}"
+        return f"with exit code {os.WEXITSTATUS(status)}"
+
+
+_HANGING = "recipes only describe operations; look for an endless loop, or for work that belongs into an operation"
+_ENDING = "look for os._exit, a crash in a C library, or more memory than allowed"
+
+
+def _failed(message: str, hint: str = "") -> HostPlan:
+    return HostPlan(failure=PlanFailure(message=message, hint=hint))
+
+
+def _environment() -> Mapping[str, str]:
+    kept = {key: os.environ[key] for key in KEPT_ENVIRONMENT if key in os.environ}
+    # Bytecode of the user's recipes does not belong into the user's directories.
+    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}

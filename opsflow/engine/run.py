@@ -1,0 +1,294 @@
+"""The loop of one host: plan, fetch what is missing, compile, exchange; on a difference plan again from there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from opsflow.clock import Clock
+from opsflow.engine.messages import (
+    CommandAnswer,
+    FactAnswer,
+    FactStep,
+    HostPlan,
+    OperationState,
+    Outcome,
+    PlannedOperation,
+    PlanRequest,
+)
+from opsflow.engine.report import Report
+from opsflow.engine.script import Program, compile_operations
+from opsflow.engine.session import ConnectError, Connection, LinkLost, Why
+from opsflow.engine.shell import Exchange, Heard, HostBusy, Limits, Listener, NoShell, Shell
+from opsflow.model.result import HostResult, HostStatus
+from opsflow.ports import HostJob, HostObserver, PhaseChanged
+
+PATIENCE = 6
+"""Differences after which operations are exchanged one at a time, which is always correct."""
+
+Plan = Callable[[PlanRequest], HostPlan]
+
+
+class Ended(Exception):
+    """The run of this host is over."""
+
+    def __init__(self, status: HostStatus, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+@dataclass
+class Progress:
+    """What has happened on the host so far: all that a new plan needs to go on from there."""
+
+    known: dict[str, FactAnswer] = field(default_factory=dict)
+    prepared: dict[str, FactAnswer] | None = None
+    trace: list[list[Outcome]] = field(default_factory=list)
+    done: int = 0
+
+    def outcomes(self, index: int) -> list[Outcome]:
+        """What happened at the steps of an operation; made on first use."""
+        while len(self.trace) <= index:
+            self.trace.append([])
+        return self.trace[index]
+
+
+class HostRun:
+    """Runs one job on its host. Used once."""
+
+    def __init__(
+        self,
+        job: HostJob,
+        *,
+        recipe_paths: tuple[str, ...],
+        plan: Plan,
+        first: Future[HostPlan],
+        connect: Callable[[], Connection],
+        clock: Clock,
+        observe: HostObserver,
+        cancel: threading.Event,
+    ) -> None:
+        self._job = job
+        self._recipe_paths = recipe_paths
+        self._plan = plan
+        self._first: Future[HostPlan] | None = first
+        self._connect = connect
+        self._clock = clock
+        self._observe = observe
+        self._cancel = cancel
+        self._progress = Progress()
+        self._report = Report(job, observe)
+        self._misses = 0
+        deadline = clock.monotonic() + job.timeouts.run
+        self._limits = Limits(lambda _: job.timeouts.command, deadline, cancel)
+
+    def run(self) -> HostResult:
+        """The result; whatever happens on the host, it is a result."""
+        try:
+            self._phase("connecting")
+            with self._report.timed("connect"):
+                connection = self._connect()
+            self._on(connection)
+        except ConnectError as error:
+            status = HostStatus.FAILED if error.why is Why.HOST_KEY else HostStatus.UNREACHABLE
+            return self._report.result(status, str(error))
+        except LinkLost as error:
+            return self._report.result(HostStatus.UNREACHABLE, str(error))
+        except (HostBusy, NoShell, OSError) as error:
+            return self._report.result(HostStatus.FAILED, str(error))
+        except Ended as end:
+            return self._report.result(end.status, str(end))
+        return self._report.result(HostStatus.OK, "")
+
+    def _on(self, connection: Connection) -> None:
+        shell = Shell(connection, self._clock, self._limits)
+        try:
+            if self._report.running:
+                job = self._job
+                shell.lock(f"{job.node.stack}/{job.node.name}", job.epoch, job.run or "-", self._limits)
+            self._go(shell)
+        finally:
+            self._report.count(shell)
+            shell.close()
+
+    def _go(self, shell: Shell) -> None:
+        while True:
+            plan = self._next_plan()
+            if plan.missing:
+                self._fetch(shell, plan)
+                continue
+            if not self._report.running:
+                self._report.would(plan, lambda key: self._read(shell, key))
+                return
+            if self._ship(shell, plan):
+                return
+
+    # ------------------------------------------------------------------ planning
+
+    def _next_plan(self) -> HostPlan:
+        self._phase("planning")
+        with self._report.timed("plan"):
+            if self._first is not None:
+                plan, self._first = self._first.result(), None
+            else:
+                plan = self._plan(self._request())
+        self._report.planned(plan)
+        if plan.failure is not None:
+            raise Ended(HostStatus.FAILED, self._report.plan_failed(plan.failure))
+        return plan
+
+    def _request(self) -> PlanRequest:
+        progress = self._progress
+        return PlanRequest(
+            recipe_paths=self._recipe_paths,
+            recipes=self._job.recipes,
+            node=self._job.node,
+            known=progress.known,
+            prepared=progress.prepared,
+            trace=tuple(tuple(outcomes) for outcomes in progress.trace),
+            done=progress.done,
+        )
+
+    def _fetch(self, shell: Shell, plan: HostPlan) -> None:
+        keys = [fact.key for fact in plan.missing]
+        with self._report.timed("host"):
+            exchange = shell.fetch(keys, self._limits)
+        self._ended_early(exchange)
+        unanswered = [key for key in keys if key not in exchange.facts]
+        if unanswered:
+            raise Ended(HostStatus.FAILED, f"the host gave no answer to a fact: {unanswered[0][:200]}")
+        self._progress.known.update(exchange.facts)
+
+    def _read(self, shell: Shell, key: str) -> FactAnswer | None:
+        """Something that is no fact of a recipe: the present content of a file, for a diff."""
+        return shell.fetch([key], self._limits).facts.get(key)
+
+    # ------------------------------------------------------------------ running
+
+    def _ship(self, shell: Shell, plan: HostPlan) -> bool:
+        """Run as many operations as are planned; True when the run list is complete."""
+        progress = self._progress
+        if progress.prepared is None:
+            progress.prepared = {key: progress.known[key] for key in plan.prepared}
+        rest = plan.operations[progress.done :]
+        batch = self._batch(rest)
+        if rest and not batch:
+            operation = rest[0]
+            if operation.state is OperationState.FAILED:
+                raise Ended(HostStatus.FAILED, self._report.operation_broken(operation))
+            raise Ended(HostStatus.FAILED, f"operation '{operation.name}' cannot be planned: it needs its own results")
+        if any(not isinstance(step, FactStep) for operation in batch for step in operation.steps):
+            if self._report.wants_diff:
+                self._report.diffs(batch, lambda key: self._read(shell, key))
+            return self._exchange(shell, batch, complete=len(batch) == len(rest))
+        for operation in batch:
+            facts = (step for step in operation.steps if isinstance(step, FactStep))
+            progress.outcomes(operation.index).extend(Outcome(fact=progress.known[fact.key]) for fact in facts)
+            self._passed(operation)
+        return len(batch) == len(rest)
+
+    def _batch(self, rest: tuple[PlannedOperation, ...]) -> list[PlannedOperation]:
+        batch: list[PlannedOperation] = []
+        for operation in rest:
+            if operation.state is not OperationState.PLANNED or (self._misses > PATIENCE and batch):
+                break
+            batch.append(operation)
+        return batch
+
+    def _exchange(self, shell: Shell, batch: list[PlannedOperation], *, complete: bool) -> bool:
+        self._phase("running")
+        program = compile_operations(batch, shell.numbers, shell.staging)
+        listener = Listener(
+            started=lambda number: self._report.command_started(batch, program.commands[number]),
+            output=lambda number, stream, data: self._report.output(batch, program.commands[number], stream, data),
+        )
+        limits = Limits(self._command_limit(batch, program), self._limits.deadline, self._cancel)
+        with self._report.timed("host"):
+            exchange = shell.run(program, limits, listener)
+        return self._account(batch, program, exchange) and complete
+
+    def _command_limit(self, batch: list[PlannedOperation], program: Program) -> Callable[[int], float]:
+        default = self._job.timeouts.command
+
+        def limit(number: int) -> float:
+            if number not in program.commands:
+                return default
+            position, index = program.commands[number]
+            step = batch[position].steps[index]
+            return getattr(step, "timeout", None) or default
+
+        return limit
+
+    def _account(self, batch: list[PlannedOperation], program: Program, exchange: Exchange) -> bool:
+        """Write down what happened; True when all of the batch ran."""
+        progress = self._progress
+        known, progress.known = progress.known, dict(exchange.facts)
+        heard = {program.commands[number]: heard for number, heard in exchange.commands.items()}
+        for position, operation in enumerate(batch):
+            if not self._operation(operation, position, heard, known, exchange):
+                self._ended_early(exchange)
+                return False
+        self._ended_early(exchange)
+        return True
+
+    def _operation(
+        self,
+        operation: PlannedOperation,
+        position: int,
+        heard: dict[tuple[int, int], Heard],
+        known: dict[str, FactAnswer],
+        exchange: Exchange,
+    ) -> bool:
+        outcomes = self._progress.outcomes(operation.index)
+        for index, step in enumerate(operation.steps):
+            if exchange.miss == (position, index):
+                self._misses += 1
+                self._report.missed()
+                assert isinstance(step, FactStep)  # noqa: S101 - only facts are verified
+                outcomes.append(Outcome(fact=exchange.facts[step.key]))
+                return False
+            if isinstance(step, FactStep):
+                outcomes.append(Outcome(fact=known[step.key]))
+                continue
+            command = heard.get((position, index))
+            if command is None:
+                return False
+            succeeded = self._report.command_ended(operation, step, command)
+            outcomes.append(Outcome(command=_answer(command, succeeded)))
+            if not succeeded:
+                return self._failed(operation, command)
+        self._passed(operation)
+        return True
+
+    def _passed(self, operation: PlannedOperation) -> None:
+        self._report.operation_ended(operation)
+        self._progress.done = operation.index + 1
+
+    def _failed(self, operation: PlannedOperation, command: Heard) -> bool:
+        """A command failed: the end of this host, unless the recipe said to go on; what was assumed is void."""
+        self._report.operation_failed(operation)
+        if not operation.ignore_errors:
+            status = HostStatus.TIMEOUT if command.killed else HostStatus.FAILED
+            raise Ended(status, self._report.detail)
+        self._progress.done = operation.index + 1
+        return False
+
+    def _ended_early(self, exchange: Exchange) -> None:
+        if exchange.stopped:
+            cancelled = exchange.stopped.startswith("cancelled")
+            raise Ended(HostStatus.CANCELLED if cancelled else HostStatus.TIMEOUT, exchange.stopped)
+
+    def _phase(self, name: str) -> None:
+        self._observe(PhaseChanged(self._job.node.name, name))
+        if self._cancel.is_set():
+            raise Ended(HostStatus.CANCELLED, "cancelled")
+
+
+def _answer(heard: Heard, succeeded: bool) -> CommandAnswer:
+    return CommandAnswer(
+        success=succeeded,
+        stdout=bytes(heard.stdout).decode(errors="backslashreplace"),
+        stderr=bytes(heard.stderr).decode(errors="backslashreplace"),
+    )

@@ -1,0 +1,275 @@
+"""The shell side of the engine: the text that one persistent POSIX ``sh`` on the host is given.
+
+Works with dash, bash and busybox sh. Descriptors 3 and 4 are the channel's standard output and error; frames go there.
+Output of a command goes through a FIFO and a ``cat``, so that a background process which keeps the descriptors can
+neither hang the run nor print into a later command: its ``cat`` is ended and the FIFOs are made anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from opsflow.engine.messages import CommandStep, FactStep, PlannedOperation, UploadStep
+
+PROC = r"""
+_start() { read -r _l <"/proc/$1/stat" || return 1; _l=${_l##*) }; set -- $_l; echo "${20}"; }
+_tree() {
+  _all=$(for _f in /proc/[0-9]*/stat; do
+    read -r _l <"$_f" || continue
+    _i=${_l%% *}; _l=${_l##*) }; set -- $_l; echo "$_i $2 $4 ${20}"
+  done)
+  _since=; [ -z "$2" ] || _since=$(_start "$2")
+  _found=" $1 "; _more=1
+  while [ -n "$_more" ]; do
+    _more=
+    while read -r _i _pp _ss _st; do
+      case "$_found" in *" $_i "*) continue ;; esac
+      case "$_found" in *" $_pp "*) _found="$_found$_i "; _more=1; continue ;; esac
+      if [ -n "$_since" ] && [ "$_ss" = "$1" ] && [ "$_st" -ge "$_since" ]; then _found="$_found$_i "; _more=1; fi
+    done <<_END_
+$_all
+_END_
+  done
+  echo "$_found"
+}
+_signal() { kill "-$1" "$2" 2>/dev/null || sudo -n kill "-$1" "$2" 2>/dev/null; }
+_end() {
+  _keep=" $2 "
+  for _sig in TERM TERM TERM KILL KILL KILL; do
+    _left=
+    for _i in $(_tree "$1" "$3"); do
+      case "$_keep" in *" $_i "*) continue ;; esac
+      [ -d "/proc/$_i" ] || continue
+      read -r _l <"/proc/$_i/stat" || continue
+      _l=${_l##*) }
+      case "$_l" in Z*) continue ;; esac
+      _left="$_left $_i"; _signal "$_sig" "$_i"
+    done 2>/dev/null
+    [ -n "$_left" ] || return 0
+    sleep 0.3 2>/dev/null || sleep 1
+  done
+  return 1
+}
+"""
+"""Process handling by /proc alone: ps is not everywhere, and busybox's has no parent column."""
+
+PRELUDE = r"""
+unset CDPATH ENV
+exec 3>&1 4>&2 2>/dev/null
+_m() { printf '\n%s %s\n' "$_N" "$*" >&3; }
+_e() { printf '\n%s %s\n' "$_N" "$*" >&4; }
+_D=
+for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do
+  [ -d "$_d" ] && [ -w "$_d" ] || continue
+  _D=$(umask 077; mktemp -d "$_d/opsflow.XXXXXXXX") || continue
+  mkfifo "$_D/o" "$_D/e" && break
+  rm -rf "$_D"; _D=
+done
+_S=
+for _d in /var/tmp /tmp; do
+  [ -d "$_d" ] && [ -w "$_d" ] || continue
+  _S=$(umask 077; mktemp -d "$_d/opsflow.XXXXXXXX") && break
+done
+[ -n "$_S" ] || _S=$_D
+trap '[ -z "$_D" ] || rm -rf "$_D" "$_S"; [ -z "$_L" ] || rm -rf "$_L"' 0
+trap 'exit 141' PIPE
+trap 'exit 143' HUP TERM
+_L=
+_lock() {
+  if [ -w /run ]; then _try=/run/opsflow.lock; else _try=/tmp/opsflow-$(id -u).lock; fi
+  _t=0
+  while ! mkdir "$_try"; do
+    if [ ! -d "$_try" ]; then _m l none; return 0; fi
+    _lp=; _le=0; _lo=; _lr=
+    read -r _lp _ls _le _lo _lr <"$_try/by"
+    if [ -n "$_lp" ] && [ "$(_start "$_lp")" = "$_ls" ]; then
+      if [ "$_lo" = "$1" ] && [ "$_le" -lt "$2" ]; then _end "$_lp"; rm -rf "$_try"; continue; fi
+      [ "$_t" -lt 5 ] || { _m l held "$_lo" "$_lr"; return 1; }
+      sleep 1
+    elif [ -n "$_lp" ] || [ "$_t" -gt 1 ]; then rm -rf "$_try"
+    else sleep 1; fi
+    _t=$((_t + 1))
+    [ "$_t" -lt 12 ] || { _m l held - -; return 1; }
+  done
+  _L=$_try
+  printf '%s %s %s %s %s\n' $$ "$(_start $$)" "$2" "$1" "$3" >"$_L/by"
+  _m l ok
+}
+_read() {
+  eval "_c=\$_c$1"
+  _o=$( (eval "$_c") 3>&- 4>&- 2>"$_D/x" </dev/null; _r=$?; echo .; exit $_r); _r=$?
+  _o=${_o%.}
+}
+_g() {
+  _read "$1"
+  eval "_o$1=\$_o _r$1=\$_r"
+  printf '%s' "$_o" >&3
+  [ "$_r" = 0 ] || head -c 4000 "$_D/x" >&4
+  _m f "$1" "$_r"; _e f "$1"
+}
+_k() {
+  _read "$1"
+  eval "_w=\$_o$1 _v=\$_r$1"
+  if [ "$4" = stat ]; then
+    case "$_o" in *" atime="*" mtime="*) _o="${_o%% atime=*} mtime=${_o#* mtime=}" ;; esac
+    case "$_w" in *" atime="*" mtime="*) _w="${_w%% atime=*} mtime=${_w#* mtime=}" ;; esac
+  fi
+  [ "$_r" = "$_v" ] && [ "$_o" = "$_w" ] && return 0
+  _m m "$2" "$3"
+  _R "$2"
+  return 1
+}
+_x() {
+  cat <"$_D/o" >&3 & _p=$!
+  cat <"$_D/e" >&4 & _q=$!
+  exec 5>"$_D/o" 6>"$_D/e"
+  _m s "$1" "$_p" "$_q"
+  (exec >&5 2>&6 3>&- 4>&- 5>&- 6>&- <"$2"; eval "$3")
+  _r=$?
+  exec 5>&- 6>&-
+  _m x "$1" "$_r"
+  wait "$_p"; _a=$?
+  wait "$_q"; _b=$?
+  [ "$_a$_b" = 00 ] || { rm -f "$_D/o" "$_D/e"; mkfifo "$_D/o" "$_D/e"; }
+  _m c "$1" "$_r"; _e c "$1"
+}
+_m h $$ "${_D:--}" "$_S"
+"""
+
+
+def prelude(nonce: str) -> str:
+    """What a new shell is told first; it answers with the frame ``h PID RUN_DIRECTORY STAGING_DIRECTORY``."""
+    # In one function, so that nothing of it runs before all of it has arrived.
+    return f"_N={nonce}\n{PROC}{PRELUDE}"
+
+
+def lock(owner: str, epoch: int, run: str) -> str:
+    """Take the host's lock: ``l ok``, ``l none`` (no place for it) or ``l held OWNER RUN``.
+
+    A holder with the same owner and an older epoch is a leftover of a controller that is gone: it is ended.
+    """
+    return f"_lock {shlex.quote(owner)} {epoch} {shlex.quote(run)}\n{_done()}"
+
+
+def end_processes(shell: int, *, whole: bool, relays: Sequence[int] = ()) -> str:
+    """For a second channel: end what the shell runs (with ``whole``, the shell too) and verify that it is gone.
+
+    That is all its descendants, and processes of its session without a parent there that began after the running
+    command's relays; daemons that earlier commands left behind stay. Exit code 0: nothing of it is left.
+    """
+    kept = " ".join(str(pid) for pid in ([] if whole else [shell, *relays]))
+    since = next(iter(relays), "")
+    return f"{PROC}\n_end {shell} '{kept}' {since}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A fact that this session's shell knows by number."""
+
+    number: int
+    key: str
+
+
+class FactNumbers:
+    """Gives each fact of a session its number, and tells the shell about new ones."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def number(self, key: str) -> int:
+        """The fact's number."""
+        return self._numbers.setdefault(key, len(self._numbers))
+
+    def known(self, key: str) -> bool:
+        """Whether the shell has been told about it."""
+        return key in self._numbers
+
+    def key(self, number: int) -> str:
+        """The fact of a number."""
+        return next(key for key, value in self._numbers.items() if value == number)
+
+
+def fetch(keys: Sequence[str], numbers: FactNumbers) -> str:
+    """Read facts: for each, its output, then ``f NUMBER EXIT_CODE``; at the end ``d``."""
+    lines = []
+    for key in keys:
+        new = not numbers.known(key)
+        number = numbers.number(key)
+        if new:
+            lines.append(f"_c{number}={shlex.quote(key)}")
+        lines.append(f"_g {number}")
+    return _at_once(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A compiled script and what its frames mean."""
+
+    text: str
+    uploads: Mapping[int, UploadStep]
+    """Number of a staged file -> the step; those without inline content must be staged before the script runs."""
+    commands: Mapping[int, tuple[int, int]]
+    """Number of a command -> (position in the operations, step)."""
+
+
+def compile_operations(operations: Sequence[PlannedOperation], numbers: FactNumbers, staging: str) -> Program:
+    """One script for the operations: every fact that matters is read again at its position, then the commands run.
+
+    A fact is read again when a command of the script has run before it, or when its own operation has a command after
+    it. It stops at the first difference (``m OPERATION STEP``, then fresh facts for what is left) and at the first
+    command that fails.
+    """
+    body: list[str] = []
+    staged: list[str] = []
+    uploads: dict[int, UploadStep] = {}
+    commands: dict[int, tuple[int, int]] = {}
+    last_use: dict[int, int] = {}
+    verified: set[int] = set()
+    written = False
+    for position, operation in enumerate(operations):
+        last_write = max((i for i, step in enumerate(operation.steps) if not isinstance(step, FactStep)), default=-1)
+        for index, step in enumerate(operation.steps):
+            if isinstance(step, FactStep):
+                number = numbers.number(step.key)
+                last_use[number] = position
+                if (written or index < last_write) and number not in verified:
+                    body.append(f"_k {number} {position} {index} {step.mask} || return")
+                    verified.add(number)
+                continue
+            command = len(commands)
+            commands[command] = (position, index)
+            source = "/dev/null"
+            if isinstance(step, UploadStep):
+                source = f"{staging}/{command}"
+                uploads[command] = step
+                if step.content is not None:
+                    staged.append(_inline(source, step.content))
+            body.append(f"_x {command} {source} {shlex.quote(step.script)}\n{_check(step)}")
+            if source != "/dev/null":
+                body.append(f"rm -f {source}")
+            verified.clear()
+            written = True
+    refresh = [f"[ $1 -gt {position} ] || _g {number}" for number, position in last_use.items()]
+    text = "".join(staged) + "_R() { :\n" + "\n".join(refresh) + "\n}\n" + _at_once(body)
+    return Program(text, uploads, commands)
+
+
+def _check(step: CommandStep | UploadStep) -> str:
+    codes = step.success_codes if isinstance(step, CommandStep) else (0,)
+    return f"case $_r in {'|'.join(str(code) for code in codes)}) ;; *) return ;; esac"
+
+
+def _inline(path: str, content: bytes) -> str:
+    return f"base64 -d >{path} <<'_B64_'\n{base64.encodebytes(content).decode()}_B64_\n"
+
+
+def _at_once(lines: Sequence[str]) -> str:
+    """Nothing runs before all of it has arrived: a function, then its call."""
+    return "_run() { :\n" + "\n".join(lines) + "\n}\n_run\n" + _done()
+
+
+def _done() -> str:
+    return "_m d; _e d\n"

@@ -1,0 +1,320 @@
+"""One SSH connection: strict host keys, authentication, channels. The only user of paramiko."""
+
+from __future__ import annotations
+
+import base64
+import select
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import paramiko
+
+from opsflow.model.compute import Ssh, Timeouts
+from opsflow.model.machine import Machine
+
+KEEPALIVE = 5
+"""Seconds. With USER_TIMEOUT a dead peer is noticed within 20 s (faults.md P4: about 16 s)."""
+USER_TIMEOUT = 10_000
+"""Milliseconds that sent data may stay unacknowledged."""
+HANDSHAKES = 16
+"""At once: more make a small sshd drop connections (MaxStartups)."""
+DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+
+_handshakes = threading.BoundedSemaphore(HANDSHAKES)
+
+
+class Why(StrEnum):
+    """Why a connection could not be made."""
+
+    UNREACHABLE = "unreachable"
+    AUTHENTICATION = "authentication"
+    HOST_KEY = "host_key"
+
+
+class ConnectError(Exception):
+    """No connection; the message is one line for the user."""
+
+    def __init__(self, why: Why, message: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
+class LinkLost(Exception):
+    """The connection ended while it was used."""
+
+
+class Connection:
+    """An authenticated SSH connection to one machine."""
+
+    def __init__(self, machine: Machine, ssh: Ssh, timeouts: Timeouts) -> None:
+        """Connect.
+
+        Raises:
+            ConnectError: unreachable, not authenticated, or the host key is not the expected one.
+        """
+        self.machine = machine
+        self._name = f"{machine.user}@{machine.address}:{machine.port}"
+        keys = _private_keys(machine, ssh)
+        with _handshakes:
+            self._transport = self._handshake(machine, timeouts)
+            try:
+                self._authenticate(machine, keys, timeouts)
+            except BaseException:
+                self._transport.close()
+                raise
+
+    def _handshake(self, machine: Machine, timeouts: Timeouts) -> paramiko.Transport:
+        if not machine.address:
+            raise ConnectError(Why.UNREACHABLE, f"{machine.id} has no address")
+        expected = [_public_key(line) for line in machine.host_keys]
+        if not expected:
+            raise ConnectError(Why.HOST_KEY, f"no host key of {self._name} is known, so it is not trusted")
+        try:
+            sock = socket.create_connection((machine.address, machine.port), timeouts.connect)
+        except OSError as error:
+            raise ConnectError(Why.UNREACHABLE, f"cannot connect to {self._name}: {_reason(error)}") from None
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT)
+        # SHA-1 signatures are refused in both directions (CVE-2026-44405).
+        transport = paramiko.Transport(sock, disabled_algorithms={"keys": ["ssh-rsa"], "pubkeys": ["ssh-rsa"]})
+        try:
+            transport.banner_timeout = transport.handshake_timeout = timeouts.authentication
+            _prefer(transport, expected)
+            transport.start_client(timeout=timeouts.authentication)
+            actual = transport.get_remote_server_key()
+        except (paramiko.SSHException, EOFError, OSError, TimeoutError) as error:
+            transport.close()
+            raise ConnectError(Why.UNREACHABLE, f"no SSH handshake with {self._name}: {_reason(error)}") from None
+        if all(actual.asbytes() != key.asbytes() for key in expected):
+            transport.close()
+            raise ConnectError(
+                Why.HOST_KEY,
+                f"the host key of {self._name} is not the expected one: {actual.get_name()} {actual.fingerprint}; "
+                "if the machine was replaced on purpose, remove the old key",
+            )
+        transport.set_keepalive(KEEPALIVE)
+        return transport
+
+    def _authenticate(self, machine: Machine, keys: Sequence[paramiko.PKey], timeouts: Timeouts) -> None:
+        self._transport.auth_timeout = timeouts.authentication
+        if not keys:
+            raise ConnectError(Why.AUTHENTICATION, f"no private key for {self._name}; set compute: ssh: key")
+        reasons: list[str] = []
+        for key in keys:
+            try:
+                self._transport.auth_publickey(machine.user, key)
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                reasons.append(_reason(error))
+            if self._transport.is_authenticated():
+                return
+            if not self._transport.is_active():
+                break
+        raise ConnectError(
+            Why.AUTHENTICATION,
+            f"{self._name} does not accept the key: {'; '.join(dict.fromkeys(reasons)) or 'refused'}",
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection still stands, as far as is known."""
+        return self._transport.is_active()
+
+    def channel(self, command: str) -> Channel:
+        """Start ``command`` on a new channel.
+
+        Raises:
+            LinkLost: the connection is gone.
+        """
+        try:
+            channel = self._transport.open_session(timeout=30)
+            channel.exec_command(command.encode())
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise LinkLost(f"lost the connection to {self._name}: {_reason(error)}") from None
+        return Channel(channel, self._name)
+
+    def call(self, command: str, timeout: float) -> int:
+        """Run ``command`` in a POSIX shell on a channel of its own; its exit code.
+
+        Raises:
+            LinkLost: the connection is gone, or there is no answer within ``timeout`` seconds.
+        """
+        with self.channel("exec sh") as channel:
+            channel.send(command.encode() + b"\n")
+            channel.close_input()
+            return channel.exit_code(timeout)
+
+    def put(self, source: IO[bytes], path: str) -> None:
+        """Send a file to ``path``, which only our user can read (its directory is 0700).
+
+        Raises:
+            LinkLost: the connection is gone.
+            OSError: the host could not write it.
+        """
+        try:
+            with paramiko.SFTPClient.from_transport(self._transport) or _no_sftp() as sftp:
+                sftp.putfo(source, path)
+        except (paramiko.SSHException, EOFError) as error:
+            raise LinkLost(f"could not send a file to {self._name}: {_reason(error)}") from None
+
+    def close(self) -> None:
+        """Close the connection and all its channels."""
+        self._transport.close()
+
+
+class Channel:
+    """One command on the host, with its standard streams."""
+
+    def __init__(self, channel: paramiko.Channel, name: str) -> None:
+        self._channel = channel
+        self._name = name
+        # Made before the first byte arrives: paramiko sets it whenever either stream has something to read.
+        self._poll = select.poll()
+        self._poll.register(channel.fileno(), select.POLLIN)
+
+    def send(self, data: bytes) -> None:
+        """Write to its standard input.
+
+        Raises:
+            LinkLost: the connection is gone.
+        """
+        try:
+            self._channel.sendall(data)
+        except OSError as error:
+            raise LinkLost(f"lost the connection to {self._name}: {_reason(error)}") from None
+
+    def close_input(self) -> None:
+        """End its standard input."""
+        with suppress(OSError):
+            self._channel.shutdown_write()
+
+    def read(self, wait: float) -> tuple[bytes, bytes]:
+        """What has arrived on standard output and error; waits at most ``wait`` seconds for something.
+
+        Raises:
+            LinkLost: the channel has ended and everything was read.
+        """
+        if not self._ready():
+            self._poll.poll(wait * 1000)
+        out = self._channel.recv(1 << 18) if self._channel.recv_ready() else b""
+        err = self._channel.recv_stderr(1 << 18) if self._channel.recv_stderr_ready() else b""
+        if not out and not err and (self._channel.eof_received or self._channel.closed) and not self._ready():
+            raise LinkLost(f"lost the connection to {self._name}")
+        return out, err
+
+    def _ready(self) -> bool:
+        return self._channel.recv_ready() or self._channel.recv_stderr_ready()
+
+    def exit_code(self, timeout: float) -> int:
+        """Its exit code; waits at most ``timeout`` seconds for it.
+
+        Raises:
+            LinkLost: there is none.
+        """
+        if not self._channel.status_event.wait(timeout):
+            raise LinkLost(f"no answer from {self._name} within {timeout:g} s")
+        code = self._channel.recv_exit_status()
+        if code == -1:
+            raise LinkLost(f"lost the connection to {self._name}")
+        return code
+
+    def close(self) -> None:
+        """Close it; what it runs loses its standard streams."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def fetch_host_key(address: str, port: int, timeout: float) -> str:
+    """The key that a host shows now, as an OpenSSH public key. Nothing proves that it is the right one.
+
+    Raises:
+        ConnectError: it does not answer.
+    """
+    try:
+        with socket.create_connection((address, port), timeout) as sock, paramiko.Transport(sock) as transport:
+            transport.start_client(timeout=timeout)
+            key = transport.get_remote_server_key()
+            return f"{key.get_name()} {key.get_base64()}"
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise ConnectError(Why.UNREACHABLE, f"no SSH handshake with {address}:{port}: {_reason(error)}") from None
+
+
+def stream(channel: Channel, output: Callable[[str, bytes], None], *, deadline: Callable[[], float]) -> int | None:
+    """Pass on everything a command prints; its exit code, or None when ``deadline`` (seconds left) has passed.
+
+    Raises:
+        LinkLost: the connection is gone.
+    """
+    while deadline() > 0:
+        try:
+            out, err = channel.read(min(1.0, max(0.0, deadline())))
+        except LinkLost:
+            return channel.exit_code(5)
+        for name, data in (("stdout", out), ("stderr", err)):
+            if data:
+                output(name, data)
+    return None
+
+
+def _prefer(transport: paramiko.Transport, expected: Sequence[paramiko.PKey]) -> None:
+    """Ask the server for a kind of host key that we know, and for fast and modern algorithms first."""
+    options = transport.get_security_options()
+    names = {key.get_name() for key in expected}
+    known = [
+        name for name in options.key_types if name in names or (name.startswith("rsa-sha2") and "ssh-rsa" in names)
+    ]
+    if known:
+        options.key_types = known
+    options.kex = sorted(options.kex, key=lambda name: not name.startswith("curve25519"))
+    options.ciphers = sorted(options.ciphers, key=lambda name: not name.startswith("aes128-gcm"))
+
+
+def _public_key(line: str) -> paramiko.PKey:
+    kind, data = line.split()[:2]
+    try:
+        return paramiko.PKey.from_type_string(kind, base64.b64decode(data))
+    except (paramiko.SSHException, ValueError, IndexError) as error:
+        raise ConnectError(Why.HOST_KEY, f"a host key cannot be read: {_reason(error)}") from None
+
+
+def _private_keys(machine: Machine, ssh: Ssh) -> list[paramiko.PKey]:
+    named = machine.key_file or ssh.key
+    if named:
+        return [_private_key(Path(named).expanduser())]
+    found = [path for name in DEFAULT_KEYS if (path := Path.home() / ".ssh" / name).is_file()]
+    return [*paramiko.Agent().get_keys(), *(_private_key(path) for path in found)]
+
+
+def _private_key(path: Path) -> paramiko.PKey:
+    try:
+        return paramiko.PKey.from_path(path)
+    except paramiko.PasswordRequiredException:
+        message = f"the private key {path} has a passphrase; add it to an agent: ssh-add {path}"
+    except FileNotFoundError:
+        message = f"there is no private key {path}"
+    except (paramiko.SSHException, OSError, ValueError, TypeError) as error:
+        message = f"the private key {path} cannot be read: {_reason(error)}"
+    raise ConnectError(Why.AUTHENTICATION, message) from None
+
+
+def _no_sftp() -> paramiko.SFTPClient:
+    raise paramiko.SSHException("its SSH server offers no SFTP")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

@@ -1,0 +1,351 @@
+"""The persistent shell on a host, and one exchange with it: a script goes there, frames come back."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import IO
+
+from opsflow.clock import Clock
+from opsflow.engine import script
+from opsflow.engine.frames import Frames
+from opsflow.engine.messages import FactAnswer
+from opsflow.engine.script import FactNumbers, Program
+from opsflow.engine.session import Channel, Connection, LinkLost
+
+KEPT = 10_000_000
+"""Bytes of output kept of one command; the rest is counted."""
+LEFTOVERS = 1.0
+"""Seconds after a command's exit in which its output must end; then a background process holds it."""
+ENDING = 15.0
+"""Seconds for a killed command to be reported by its shell."""
+
+
+class HostBusy(Exception):
+    """Another run holds the host's lock."""
+
+
+class NoShell(Exception):
+    """The host cannot run the engine's shell; the message says why."""
+
+
+@dataclass(slots=True)
+class Heard:
+    """What is known of a command while it runs and after."""
+
+    started: float
+    relays: tuple[int, int] = (0, 0)
+    stdout: bytearray = field(default_factory=bytearray)
+    stderr: bytearray = field(default_factory=bytearray)
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    exit_code: int | None = None
+    exited: float | None = None
+    ended: float | None = None
+    killed: str = ""
+    """Why it was ended, if it was."""
+
+    def add(self, stream: str, data: bytes) -> None:
+        """Keep output up to the limit, count all of it."""
+        kept: bytearray = getattr(self, stream)
+        kept += data[: max(0, KEPT - len(self.stdout) - len(self.stderr))]
+        setattr(self, f"{stream}_bytes", getattr(self, f"{stream}_bytes") + len(data))
+
+
+@dataclass(slots=True)
+class Exchange:
+    """The result of one script."""
+
+    facts: dict[str, FactAnswer] = field(default_factory=dict)
+    commands: dict[int, Heard] = field(default_factory=dict)
+    miss: tuple[int, int] | None = None
+    """(operation, step) of a fact that was not as assumed; nothing after it has run."""
+    words: list[list[str]] = field(default_factory=list)
+    """Frames of other kinds."""
+    stopped: str = ""
+    """Why the host's shell was ended: the run's deadline, or cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What ends a command or a run."""
+
+    command: Callable[[int], float]
+    """Seconds for a command, by its number."""
+    deadline: float
+    """Monotonic time at which the run ends."""
+    cancel: threading.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who hears what happens, as it happens."""
+
+    started: Callable[[int], None] = lambda number: None
+    output: Callable[[int, str, bytes], None] = lambda number, stream, data: None
+    ended: Callable[[int, Heard], None] = lambda number, heard: None
+
+
+class Shell:
+    """One persistent ``sh`` on a host."""
+
+    def __init__(self, connection: Connection, clock: Clock, limits: Limits) -> None:
+        """Start the shell.
+
+        Raises:
+            LinkLost: the connection is gone.
+            NoShell: the host has no POSIX shell or no directory for a FIFO.
+        """
+        self._connection = connection
+        self._clock = clock
+        self._nonce = secrets.token_hex(12)
+        self._out, self._err = Frames(self._nonce), Frames(self._nonce)
+        self.numbers = FactNumbers()
+        self.round_trips = self.sent = self.received = 0
+        # The login shell may be anything; exec sh is understood by all of them.
+        self._channel: Channel = connection.channel("exec sh")
+        self.pid, self.directory, self.staging = 0, "", ""
+        hello = self._exchange(script.prelude(self._nonce) + "_m d; _e d\n", Limits(lambda n: 30, 0, limits.cancel))
+        for words in hello.words:
+            if words[0] == "h" and len(words) >= 4:
+                self.pid, self.directory, self.staging = int(words[1]), words[2], words[3]
+        if not self.pid or self.directory == "-":
+            raise NoShell("no directory on the host takes a FIFO: tried /run, /dev/shm, /tmp, /var/tmp and the home")
+
+    def lock(self, owner: str, epoch: int, run: str, limits: Limits) -> None:
+        """Take the host's lock.
+
+        Raises:
+            HostBusy: somebody else holds it.
+        """
+        for words in self._exchange(script.lock(owner, epoch, run), limits).words:
+            if words[:2] == ["l", "held"]:
+                raise HostBusy(f"another run holds this host (owner {words[2]}, run {words[3]})")
+
+    def fetch(self, keys: list[str], limits: Limits) -> Exchange:
+        """Read facts."""
+        return self._exchange(script.fetch(keys, self.numbers), limits)
+
+    def run(self, program: Program, limits: Limits, listener: Listener) -> Exchange:
+        """Stage what is large, then run a compiled script."""
+        for number, upload in program.uploads.items():
+            if upload.content is None and upload.path is not None:
+                with open(upload.path, "rb") as source:  # noqa: PTH123 - a stream, not its content
+                    self.stage(source, number)
+        return self._exchange(program.text, limits, listener)
+
+    def stage(self, source: IO[bytes], number: int) -> None:
+        """Send a large file to the staging directory, which only our user can read."""
+        self._connection.put(source, f"{self.staging}/{number}")
+
+    def close(self) -> None:
+        """End the shell; it removes its directories and gives the lock back."""
+        self._channel.close_input()
+        with suppress(LinkLost):
+            self._channel.exit_code(3)
+        self._channel.close()
+
+    # ------------------------------------------------------------------ the loop of an exchange
+
+    def _exchange(self, text: str, limits: Limits, listener: Listener | None = None) -> Exchange:
+        self.round_trips += 1
+        data = text.encode()
+        self.sent += len(data)
+        self._channel.send(data)
+        return _Loop(self, limits, listener or Listener()).listen()
+
+    def kill(self, heard: Heard | None, *, whole: bool) -> bool:
+        """End the command that runs (with ``whole`` the shell too); whether the host says that it is gone."""
+        relays = heard.relays if heard is not None else ()
+        try:
+            return self._connection.call(script.end_processes(self.pid, whole=whole, relays=relays), 30) == 0
+        except LinkLost:
+            return False
+
+    def drop_relays(self, heard: Heard) -> None:
+        """Cut off a background process that keeps a command's output open."""
+        first, second = heard.relays
+        self._connection.call(f"kill {first} {second}", 30)
+
+    @property
+    def channel(self) -> Channel:
+        """The shell's channel."""
+        return self._channel
+
+    @property
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self._clock.monotonic()
+
+    def split(self, out: bytes, err: bytes) -> tuple[list[bytes | list[str]], list[bytes | list[str]]]:
+        """Output and frames of both streams."""
+        self.received += len(out) + len(err)
+        return list(self._out.feed(out)), list(self._err.feed(err))
+
+
+class _Loop:
+    """Listens until the script is done, and ends what takes too long."""
+
+    def __init__(self, shell: Shell, limits: Limits, listener: Listener) -> None:
+        self._shell = shell
+        self._limits = limits
+        self._listener = listener
+        self._result = Exchange()
+        self._done = [False, False]
+        self._current: int | None = None
+        self._fact = bytearray()
+        self._fact_errors: list[bytes] = []
+        self._errors = bytearray()
+        self._pending_facts: list[tuple[int, int, bytes]] = []
+        self._quiet_since = shell.now
+        self._told_end: set[int] = set()
+
+    def listen(self) -> Exchange:
+        while not all(self._done):
+            out, err = self._shell.channel.read(self._wait())
+            if out or err:
+                self._quiet_since = self._shell.now
+            outs, errs = self._shell.split(out, err)
+            for item in outs:
+                self._take_out(item)
+            for item in errs:
+                self._take_err(item)
+            self._check_limits()
+            if self._result.stopped:
+                break
+        return self._result
+
+    def _wait(self) -> float:
+        heard = self._heard()
+        return 0.1 if heard is not None and heard.exited is not None else 0.5
+
+    def _heard(self) -> Heard | None:
+        return None if self._current is None else self._result.commands[self._current]
+
+    # ------------------------------------------------------------------ standard output
+
+    def _take_out(self, item: bytes | list[str]) -> None:
+        if isinstance(item, bytes):
+            heard = self._heard()
+            if heard is None:
+                self._fact += item
+            else:
+                heard.add("stdout", item)
+                self._listener.output(self._current or 0, "stdout", item)
+            return
+        kind, *words = item
+        handler: Mapping[str, Callable[[list[str]], None]] = {
+            "s": self._started, "x": self._exited, "c": self._ended,
+            "f": self._fact_read, "m": self._missed, "d": self._all,
+        }  # fmt: skip
+        if kind in handler:
+            handler[kind](words)
+        else:
+            self._result.words.append(item)
+
+    def _started(self, words: list[str]) -> None:
+        self._current = int(words[0])
+        heard = Heard(self._shell.now, (int(words[1]), int(words[2])))
+        self._result.commands[self._current] = heard
+        self._fact.clear()
+        self._listener.started(self._current)
+
+    def _exited(self, words: list[str]) -> None:
+        heard = self._result.commands[int(words[0])]
+        heard.exit_code, heard.exited = int(words[1]), self._shell.now
+
+    def _ended(self, words: list[str]) -> None:
+        number = int(words[0])
+        self._result.commands[number].ended = self._shell.now
+        self._current = None
+        self._tell_end(number)
+
+    def _tell_end(self, number: int) -> None:
+        """Tell the listener once, when both streams have ended."""
+        if number in self._told_end:
+            heard = self._result.commands[number]
+            self._listener.ended(number, heard)
+        self._told_end.add(number)
+
+    def _fact_read(self, words: list[str]) -> None:
+        self._pending_facts.append((int(words[0]), int(words[1]), bytes(self._fact)))
+        self._fact.clear()
+        self._match_facts()
+
+    def _match_facts(self) -> None:
+        while self._pending_facts and self._fact_errors:
+            number, code, out = self._pending_facts.pop(0)
+            answer = FactAnswer(exit_code=code, stdout=_text(out), stderr=_text(self._fact_errors.pop(0)))
+            self._result.facts[self._shell.numbers.key(number)] = answer
+
+    def _missed(self, words: list[str]) -> None:
+        self._result.miss = (int(words[0]), int(words[1]))
+
+    def _all(self, _: list[str]) -> None:
+        self._done[0] = True
+
+    # ------------------------------------------------------------------ standard error
+
+    def _take_err(self, item: bytes | list[str]) -> None:
+        if isinstance(item, bytes):
+            self._errors += item[: max(0, KEPT - len(self._errors))]
+            number = next((n for n in self._result.commands if n not in self._told_end), self._current)
+            if number is not None:
+                self._result.commands[number].stderr_bytes += len(item)
+                self._listener.output(number, "stderr", item)
+            return
+        kind, *words = item
+        if kind == "c":
+            heard = self._result.commands.setdefault(int(words[0]), Heard(self._shell.now))
+            heard.stderr, self._errors = self._errors, bytearray()
+            heard.stderr_bytes = max(heard.stderr_bytes, len(heard.stderr))
+            self._tell_end(int(words[0]))
+        elif kind == "f":
+            self._fact_errors.append(bytes(self._errors))
+            self._errors.clear()
+            self._match_facts()
+        elif kind == "d":
+            self._done[1] = True
+
+    # ------------------------------------------------------------------ limits
+
+    def _check_limits(self) -> None:
+        now, heard = self._shell.now, self._heard()
+        if self._limits.cancel.is_set():
+            self._stop("cancelled")
+        elif self._limits.deadline and now > self._limits.deadline:
+            self._stop("the run took too long")
+        elif heard is None:
+            if not all(self._done) and now - self._quiet_since > self._limits.command(-1):
+                self._stop("a fact took too long")
+        elif heard.killed:
+            if heard.ended is None and now - self._quiet_since > ENDING:
+                self._stop(heard.killed)
+        elif heard.exited is not None:
+            if now - max(heard.exited, self._quiet_since) > LEFTOVERS:
+                self._shell.drop_relays(heard)
+                heard.exited = now
+        elif now - heard.started > self._limits.command(self._current or 0):
+            self._time_out(heard)
+
+    def _time_out(self, heard: Heard) -> None:
+        limit = self._limits.command(self._current or 0)
+        gone = self._shell.kill(heard, whole=False)
+        heard.killed = f"timed out after {limit:g} s" + (
+            "; ended on the host" if gone else "; could NOT be ended on the host"
+        )
+        self._quiet_since = self._shell.now
+
+    def _stop(self, why: str) -> None:
+        heard = self._heard()
+        gone = self._shell.kill(heard, whole=True)
+        self._result.stopped = why + ("; ended on the host" if gone else "; could NOT be ended on the host")
+        if heard is not None and not heard.killed:
+            heard.killed = self._result.stopped
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="backslashreplace")
