@@ -106,6 +106,22 @@ class Writer:
         with self._connection.begin():
             yield self._connection
 
+    def bury(self) -> None:
+        """After a failed fsync: overwrite what the failed transaction left in the log, so that it never comes back.
+
+        Best effort: when this fails too, the transaction may come back, whole.
+        """
+        driver = self._connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
+        with contextlib.suppress(sqlite3.Error):
+            driver.execute("PRAGMA synchronous=OFF")
+            # Something that no one reads, and a real change: SQLite does not write what is equal.
+            (buried,) = driver.execute("PRAGMA user_version").fetchone()
+            driver.execute(f"PRAGMA user_version={buried + 1}")
+        # What is moved into the database at the end must be synced again, or fail.
+        with contextlib.suppress(sqlite3.Error):
+            driver.execute("PRAGMA synchronous=FULL")
+
     def close(self) -> None:
         """Close it; SQLite moves the write-ahead log into the database when nobody reads."""
         self._connection.close()

@@ -139,6 +139,7 @@ class SqlStore:
                 if cause(error) == "SQLITE_IOERR":
                     # After a failed fsync a second one may report success for data that is gone: never go on.
                     self._stopped = f"the store {self._path}: writing stopped after an error of the disk"
+                    self._writer.bury()
                 raise
 
     def commit(self, lease: Lease, changes: Changes) -> Sequence[JournalEntry]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import json
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -268,6 +271,42 @@ def test_writing_stops_after_an_error_of_the_disk(tmp_path: Path) -> None:
             assert store.check() == []
 
     assert in_child(work) == 0
+
+
+def fail_every_sync() -> None:
+    """From now on fsync and fdatasync of this process return EIO: a filter in the kernel, not a patch."""
+    first, second = {"x86_64": (74, 75), "aarch64": (82, 83)}[os.uname().machine]
+    load, equal, give = 0x20, 0x15, 0x06
+    allow, eio = 0x7FFF0000, 0x00050000 | errno.EIO
+    steps = [(load, 0, 0, 0), (equal, 2, 0, first), (equal, 1, 0, second), (give, 0, 0, allow), (give, 0, 0, eio)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(steps), ctypes.addressof(code)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    no_new_privileges, set_seccomp, mode_filter = 38, 22, 2
+    assert libc.prctl(no_new_privileges, 1, 0, 0, 0) == 0
+    assert libc.prctl(set_seccomp, mode_filter, program, 0, 0) == 0
+
+
+def test_what_could_not_be_synced_never_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+
+    def work() -> None:
+        store = SqlStore(path, ManualClock())
+        with pytest.raises(StoreError), store.lease("test") as lease:
+            store.commit(lease, note("1"))
+            store.commit(lease, note("2"))
+            fail_every_sync()
+            for text in ("3", "4", "5"):
+                with pytest.raises(StoreError, match="disk"):
+                    store.commit(lease, note(text))
+            assert len(store.journal()) == 2
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert os.WIFSIGNALED(in_child(work))
+    with opened(path) as store, store.lease("next") as lease:
+        assert [item.message for item in store.journal()] == ["1", "2"]
+        assert store.commit(lease, note("3"))[0].id == 3
+        assert store.check() == []
 
 
 FILL_DISK = """
