@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from demo_stage import STACK, DemoFailed, Stage, bold, command, make_project, paint, scratch, traces
+from demo_stage import STACK, DemoFailed, Stage, bold, command, make_project, paint, processes_in, scratch, traces
 
 BROKEN = '''"""A recipe with a mistake, on purpose."""
 
@@ -125,10 +125,14 @@ def broken(stage: Stage) -> None:
 def destroy(stage: Stage) -> None:
     """Everything goes, with all that belongs to it."""
     addresses = [found["address"] for found in stage.instances().values() if found["address"]]
+    namespaces = stage.namespaces()
     stage.opsflow("destroy", STACK, "-y")
     alive = [name for name, found in stage.instances().items() if found["machine"]]
     stage.check("no machine is known any more", not alive, alive)
-    stage.check("no process, mount or disk is left", not traces(stage.project), traces(stage.project))
+    alive = processes_in(namespaces)
+    stage.check(f"no process of {len(namespaces)} machines is left", bool(namespaces) and not alive, alive)
+    left = traces(stage.project)
+    stage.check("no mount, disk or address is left", not left, left)
     answering = [address for address in addresses for port in (22, 80, 8080, 6379) if listens(address, port)]
     stage.check(f"none of {len(addresses)} addresses answers", not answering, answering)
 

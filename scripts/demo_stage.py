@@ -103,9 +103,9 @@ class Stage:
 
     def ask(self, *arguments: str) -> Any:
         """Run a command that only looks, with --json; what it says is not shown."""
-        done = subprocess.run(
-            command(*arguments, "--json"), cwd=self.project, capture_output=True, text=True, check=False
-        )
+        cut = arguments.index("--") if "--" in arguments else len(arguments)
+        argv = command(*arguments[:cut], "--json", *arguments[cut:])
+        done = subprocess.run(argv, cwd=self.project, capture_output=True, text=True, check=False)
         if done.returncode:
             raise DemoFailed(f"opsflow {' '.join(arguments)}: exit code {done.returncode}\n{done.stderr}")
         return json.loads(done.stdout)
@@ -141,11 +141,13 @@ class Stage:
 
     def backends(self) -> list[str]:
         """The servers that HAProxy is configured with, read on lb1."""
-        config = subprocess.run(
-            command("exec", STACK, "--only", "lb1", "--", "cat", "/etc/haproxy/haproxy.cfg"),
-            cwd=self.project, capture_output=True, text=True, check=False,
-        ).stdout  # fmt: skip
-        return sorted(re.findall(r"^.*?\bserver (\S+) \d", config, re.MULTILINE))
+        done = self.ask("exec", STACK, "--only", "lb1", "--", "cat", "/etc/haproxy/haproxy.cfg")
+        return sorted(re.findall(r"^ +server (\S+) ", done["instances"][0]["stdout"], re.MULTILINE))
+
+    def namespaces(self) -> set[str]:
+        """The mount namespace of every machine: who is in one of them belongs to that machine."""
+        done = self.ask("exec", STACK, "--only", "*", "--", "readlink", "/proc/self/ns/mnt")
+        return {found["stdout"].strip() for found in done["instances"]}
 
     # ------------------------------------------------------------------------------------------- the files
 
@@ -194,18 +196,25 @@ def scratch() -> Path:
     return Path(tempfile.mkdtemp(prefix="opsflow-demo-"))
 
 
-def traces(directory: Path) -> list[str]:
-    """What machines of a project have left on this machine: mounts, processes, files."""
-    found = [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(directory) in line]
+def traces(project: Path) -> list[str]:
+    """What the sandboxes of a project have left on this machine: mounts, disks, records, addresses."""
+    found = [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(project) in line]
+    sandboxes = project / ".opsflow" / "sandbox"
+    found += [str(path) for path in (*sandboxes.glob("machines/*"), *sandboxes.glob("records/*.json"))]
+    addresses = Path("/run/opsflow/addresses").glob("127.*")
+    return found + [path.name for path in addresses if str(project) in path.read_text()]
+
+
+def processes_in(namespaces: set[str]) -> list[str]:
+    """The processes that live in one of these mount namespaces."""
+    found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            # A process of a sandbox has the sandbox's own mounts, which name the directory they come from.
-            if str(directory) in (process / "mounts").read_text():
-                found.append(f"process {process.name}: {(process / 'cmdline').read_bytes().decode()[:60]!r}")
+            if str((process / "ns" / "mnt").readlink()) in namespaces:
+                found.append(f"{process.name} {(process / 'comm').read_text().strip()}")
         except OSError:
-            continue
-    machines = directory / ".opsflow" / "sandbox"
-    return found + [str(path) for path in machines.glob("*/upper")]
+            continue  # it has ended
+    return found
 
 
 def paint(code: str, text: str) -> str:
