@@ -13,11 +13,14 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pyinfra.api.arguments as pyinfra_arguments
 import pyinfra.api.host as pyinfra_host
+import pyinfra.api.inventory as pyinfra_inventory
 import pyinfra.operations.util.files as pyinfra_files
 from pyinfra import logger as pyinfra_logger
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
@@ -180,6 +183,19 @@ class PlanState(State):
     def fail_hosts(self, hosts_to_fail: set[Host], activated_count: int | None = None) -> None:
         """A fact could not be loaded: that is the end of the operation that reads it."""
         raise FactFailed("; ".join(dict.fromkeys(captured_warnings())) or "a fact could not be loaded")
+
+
+def cache_constants() -> None:
+    """Keep what pyinfra works out again for each operation and fact although it cannot change in a process.
+
+    Evaluating its type hints and entry points is more than half of the time of a plan.
+    """
+    pyinfra_arguments.all_global_arguments = cache(pyinfra_arguments.all_global_arguments)
+    pyinfra_inventory.get_all_connectors = cache(pyinfra_inventory.get_all_connectors)  # type: ignore[attr-defined]
+    pyinfra_inventory.get_execution_connectors = cache(  # type: ignore[attr-defined]
+        pyinfra_inventory.get_execution_connectors  # type: ignore[attr-defined]
+    )
+    pyinfra_arguments.all_global_arguments()
 
 
 def refuse_arguments(arguments: Mapping[str, Any], config: Config | None = None) -> None:

@@ -80,6 +80,11 @@ def _warm_up() -> None:
     """Import what nearly every recipe needs, once, so that children get it for nothing."""
     for name in WARM:
         importlib.import_module(name)
+    from opsflow.engine.adapter import cache_constants, make_state
+
+    cache_constants()
+    # Fills the caches, which the children inherit.
+    make_state("warm", (), {}, ("/",))
 
 
 def _accept(control: socket.socket) -> socket.socket | None:
