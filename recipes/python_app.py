@@ -62,17 +62,18 @@ def _run(node: Node, app: AppView, *reasons: OperationMeta) -> None:
     """Restart the app if one of ``reasons`` changed something, see that it runs, and wait until it answers."""
     restarted = service.restart(name=f"Restart {app.name}", service=_service(app), _if=any_changed(*reasons))
     started = service.start(name=f"{app.name} runs", service=_service(app))
+    server.shell(name=f"{app.name} answers", commands=[_answers(node, app)], _if=any_changed(restarted, started))
+
+
+def _answers(node: Node, app: AppView) -> str:
+    """Wait for the app's health page for ten seconds, or until it ends; then show the end of its log."""
     port = app.environment.get("PORT") or node.get("app.port", 8080)
     url = f"http://{node.address}:{port}{app.attributes.get('health', '/health')}"
     ask = f"python3 -c 'import urllib.request; urllib.request.urlopen(\"{url}\", timeout=5)' 2>/dev/null"
-    server.shell(
-        name=f"{app.name} answers",
-        commands=[
-            f"for attempt in $(seq 40); do {ask} && exit 0; sleep 0.25; done;"
-            f" echo '{app.name} does not answer at {url}; the end of its log:' >&2;"
-            f" tail -n 20 {app.deploy_to}/shared/log/app.log >&2; exit 1"
-        ],
-        _if=any_changed(restarted, started),
+    return (
+        f"for attempt in $(seq 40); do {ask} && exit 0; sleep 0.25; {service.runs(_service(app))} || break; done;"
+        f" echo '{app.name} does not answer at {url}; the end of its log:' >&2;"
+        f" tail -n 20 {app.deploy_to}/shared/log/app.log >&2; exit 1"
     )
 
 

@@ -18,14 +18,18 @@ from pyinfra.operations import systemd as systemd_operations
 Commands = Generator[str, None, None]
 
 
+def runs(service: str) -> str:
+    """A shell test for whether a service runs, for whatever init system the host has."""
+    systemd, script = f"systemctl is-active {service}", f"/etc/init.d/{service} status"
+    return f"(if [ -d /run/systemd/system ]; then {systemd}; else {script}; fi) >/dev/null 2>&1"
+
+
 class Running(FactBase[bool]):
     """Whether a service runs."""
 
     def command(self, service: str) -> str:
         """Ask the init system that runs."""
-        systemd, script = f"systemctl is-active {service}", f"/etc/init.d/{service} status"
-        ask = f"if [ -d /run/systemd/system ]; then {systemd}; else {script}; fi"
-        return f"if ({ask}) >/dev/null 2>&1; then echo yes; else echo no; fi"
+        return f"if {runs(service)}; then echo yes; else echo no; fi"
 
     def process(self, output: Iterable[str]) -> bool:
         """Read the answer."""

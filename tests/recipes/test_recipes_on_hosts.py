@@ -1,0 +1,249 @@
+"""The recipe library on real hosts: what it leaves there, and that a second run changes nothing."""
+
+from __future__ import annotations
+
+import tarfile
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opsflow.clock import SystemClock
+from opsflow.engine import PyinfraEngine
+from opsflow.model.compute import Ssh
+from opsflow.model.machine import Machine, MachineRequest
+from opsflow.model.result import HostResult, HostStatus, OperationStatus
+from opsflow.model.snapshot import AppSnapshot, EventSnapshot, MemberSnapshot, NodeSnapshot
+from opsflow.ports import HostJob
+from opsflow.providers.compute.sandbox import SandboxProvider
+
+pytestmark = pytest.mark.sandbox
+
+PROJECT = Path(__file__).parents[2]
+SITE = '''"""Deploys an app that needs no service."""
+
+import release
+
+from opsflow import Node
+
+
+def setup(node: Node) -> None:
+    release.user()
+
+
+def deploy(node: Node) -> None:
+    for app in node.deploying:
+        release.deploy(app)
+        release.environment(app, {"COLOUR": "green"})
+
+
+def undeploy(node: Node) -> None:
+    for app in node.deploying:
+        release.undeploy(app)
+'''
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKbYQIFgwf+uWHrHwF32rb9UTXm7v6DsGv+kYY4WGzSy ada"
+
+
+@dataclass
+class Host:
+    """A sandbox, and what recipes see on it."""
+
+    engine: PyinfraEngine
+    machine: Machine
+    name: str
+    layer: str
+    others: Sequence[MemberSnapshot] = ()
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, *recipes: str, apps: Sequence[AppSnapshot] = (), event: str = "configure") -> HostResult:
+        me = MemberSnapshot(name=self.name, layers=(self.layer,), status="online", address=self.machine.address)
+        members = (me, *self.others)
+        node = NodeSnapshot(
+            stack="shop",
+            name=self.name,
+            layers=(self.layer,),
+            members=members,
+            layer_names=tuple(dict.fromkeys(layer for member in members for layer in member.layers)),
+            attributes=self.attributes,
+            apps=tuple(apps),
+            event=EventSnapshot(type=event, reason="a test"),
+        )
+        job = HostJob(run="1", command="1-1", epoch=1, machine=self.machine, ssh=Ssh(), recipes=recipes, node=node)
+        self.engine.check([job])
+        return self.engine.run(job, lambda _: None, threading.Event())
+
+    def done(self, *recipes: str, **settings: Any) -> list[str]:
+        """Names of the operations that changed something; the run must succeed."""
+        result = self.run(*recipes, **settings)
+        assert result.status is HostStatus.OK, (result.detail, result.error)
+        return [found.name for found in result.operations if found.status is OperationStatus.CHANGED]
+
+    def shell(self, command: str) -> str:
+        output: list[bytes] = []
+        code = self.engine.exec(self.machine, Ssh(), command, timeout=20, output=lambda _, data: output.append(data))
+        text = b"".join(output).decode()
+        assert code == 0, text
+        return text.strip()
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Machine]]:
+    provider = SandboxProvider(tmp_path_factory.mktemp("project") / ".opsflow" / "sandbox", SystemClock())
+    made: list[Machine] = []
+
+    def make(name: str) -> Machine:
+        made.append(provider.create(MachineRequest(token=f"recipes-{name}", stack="shop", instance=name)))
+        return made[-1]
+
+    yield make
+    for machine in made:
+        provider.terminate(machine)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PyinfraEngine]:
+    own = tmp_path_factory.mktemp("recipes")
+    (own / "site_app.py").write_text(SITE)
+    engine = PyinfraEngine([PROJECT / "recipes", own], SystemClock())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def host(engine: PyinfraEngine, machines: Callable[[str], Machine]) -> Host:
+    machine = machines("app1")
+    assert engine.wait_ready(machine, Ssh(), 20, threading.Event()) is None
+    return Host(engine, machine, "app1", "app")
+
+
+def bundle(directory: Path, files: dict[str, str]) -> str:
+    path = directory / "bundle.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text.encode())
+            archive.addfile(entry, BytesIO(text.encode()))
+    return str(path)
+
+
+def app(release: str, path: str | None = None, **settings: Any) -> AppSnapshot:
+    known = {"name": "site", "layers": ("app",), "revision": release, "deploy_to": "/srv/www/site", "deploy": True}
+    return AppSnapshot.model_validate(known | {"release": release, "bundle": path} | settings)
+
+
+def test_base_writes_our_block_of_the_hosts_file_and_nothing_else(host: Host) -> None:
+    before = host.shell("cat /etc/hosts")
+    host.others = (
+        MemberSnapshot(name="db1", layers=("db",), status="online", address="10.0.0.7"),
+        MemberSnapshot(name="db2", layers=("db",), status="stopped", address="10.0.0.8"),
+    )
+    assert host.done("base.setup") == ["Names of the stack"]
+    assert host.done("base.setup", "base.configure") == []
+    after = host.shell("cat /etc/hosts")
+    assert after.startswith(before)
+    block = after.removeprefix(before).strip().splitlines()
+    assert block[1:-1] == [f"{host.machine.address} app1", "10.0.0.7 db1"]
+    host.others = ()
+    assert host.done("base.configure") == ["Names of the stack"]
+    assert "db1" not in host.shell("cat /etc/hosts")
+    assert host.shell("cat /etc/hosts").startswith(before)
+
+
+def test_base_lets_people_in(host: Host) -> None:
+    host.attributes = {"users": {"ada": {"key": KEY}}}
+    assert host.done("base.configure") == ["User ada"]
+    assert host.done("base.configure") == []
+    assert host.shell("cat /home/ada/.ssh/authorized_keys") == KEY
+    host.attributes = {}
+
+
+def test_the_life_of_releases(host: Host, tmp_path: Path) -> None:
+    host.done("site_app.setup")
+    assert host.done("site_app.setup") == []
+
+    for number in range(1, 5):
+        path = bundle(tmp_path, {"index.html": f"version {number}", "log/stray": "x"})
+        changed = host.done("site_app.deploy", apps=[app(f"r{number}", path, keep_releases=3)], event="deploy")
+        assert f"site: release r{number}" in changed
+        assert host.done("site_app.deploy", apps=[app(f"r{number}", path, keep_releases=3)], event="deploy") == []
+        assert host.shell("cat /srv/www/site/current/index.html") == f"version {number}"
+
+    assert host.shell("ls -A /srv/www/site/releases").split() == ["r2", "r3", "r4"]
+    assert host.shell("stat -c %U:%G /srv/www/site/current/index.html") == "deploy:www-data"
+    assert host.shell("stat -c %a:%U:%G /srv/www/site/shared/environment") == "640:root:www-data"
+    assert host.shell("readlink /srv/www/site/current/log") == "/srv/www/site/shared/log"
+
+    back = app("r3", rollback_to="r3")
+    assert host.done("site_app.deploy", apps=[back], event="rollback") == ["site: back to r3"]
+    assert host.shell("cat /srv/www/site/current/index.html") == "version 3"
+    assert host.done("site_app.deploy", apps=[back], event="rollback") == []
+
+    # A new release after a rollback: the one that was left is the first to go.
+    path = bundle(tmp_path, {"index.html": "version 5"})
+    host.done("site_app.deploy", apps=[app("r5", path, keep_releases=2)], event="deploy")
+    assert host.shell("ls -A /srv/www/site/releases").split() == ["r3", "r5"]
+
+    gone = host.run("site_app.deploy", apps=[app("r1", rollback_to="r1")], event="rollback")
+    assert gone.status is HostStatus.FAILED
+    assert "release r1 is no longer in /srv/www/site/releases" in gone.error
+    assert host.shell("cat /srv/www/site/current/index.html") == "version 5"
+
+    assert host.done("site_app.undeploy", apps=[app("r5")], event="undeploy") == ["site: delete"]
+    assert host.done("site_app.undeploy", apps=[app("r5")], event="undeploy") == []
+    assert host.shell("ls -A /srv/www") == ""
+
+
+def test_an_interrupted_unpacking_is_not_a_release(host: Host, tmp_path: Path) -> None:
+    host.done("site_app.setup")
+    broken = tmp_path / "broken.tar.gz"
+    broken.write_bytes(b"not an archive")
+    failed = host.run("site_app.deploy", apps=[app("r1", str(broken))], event="deploy")
+    assert failed.status is HostStatus.FAILED
+    assert host.shell("ls /srv/www/site/releases; ls -d /srv/www/site/current 2>/dev/null || true") == ""
+    good = bundle(tmp_path, {"index.html": "fine"})
+    host.done("site_app.deploy", apps=[app("r1", good)], event="deploy")
+    assert host.shell("cat /srv/www/site/current/index.html") == "fine"
+    host.done("site_app.undeploy", apps=[app("r1")], event="undeploy")
+
+
+def test_a_python_app_without_an_init_system(host: Host, tmp_path: Path) -> None:
+    files = {path.name: path.read_text() for path in (PROJECT / "storefront").iterdir() if path.is_file()}
+    secret = 's3cret `value` "of" $HOME'
+    shop = app("r1", bundle(tmp_path, files), environment={"GREETING": secret}, secure=("GREETING",))
+    host.done("python_app.setup")
+    assert host.done("python_app.setup") == []
+    assert "Restart site" in host.done("python_app.deploy", apps=[shop], event="deploy")
+    assert host.done("python_app.deploy", apps=[shop], event="deploy") == []
+    idle = shop.model_copy(update={"deploy": False})
+    assert host.done("python_app.configure", apps=[idle]) == []
+
+    with urllib.request.urlopen(f"http://{host.machine.address}:8080/", timeout=5) as page:
+        assert b'"instance": "app1"' in page.read()
+    assert host.shell("stat -c %U /proc/$(cat /run/app-site.pid)") == "deploy"
+    assert "s3cret" not in host.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+
+    host.others = (MemberSnapshot(name="store1", layers=("store",), status="online", address="127.0.0.1"),)
+    changed = ["site: environment", "Restart site", "site answers"]
+    assert host.done("python_app.configure", apps=[idle]) == changed
+    host.others = ()
+
+    assert host.done("python_app.shutdown", apps=[idle], event="shutdown") == ["Stop site"]
+    assert host.done("python_app.shutdown", apps=[idle], event="shutdown") == []
+    host.done("python_app.undeploy", apps=[shop], event="undeploy")
+    assert host.done("python_app.undeploy", apps=[shop], event="undeploy") == []
+    assert host.shell("ls /etc/rc?.d | grep -c app-site || true") == "0"
+
+
+def test_an_app_that_does_not_start_says_why(host: Host, tmp_path: Path) -> None:
+    host.done("python_app.setup")
+    path = bundle(tmp_path, {"app.py": "raise SystemExit('no database configured')"})
+    settings = {"attributes": {"health": "/health"}}
+    result = host.run("python_app.deploy", apps=[app("r1", path, **settings)], event="deploy")
+    assert result.status is HostStatus.FAILED
+    assert "no database configured" in result.error
+    host.done("python_app.undeploy", apps=[app("r1")], event="undeploy")
