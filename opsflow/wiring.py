@@ -16,7 +16,7 @@ from opsflow.errors import CapabilityError, UsageError
 
 if TYPE_CHECKING:
     from opsflow.config import LoadedStack
-    from opsflow.controller import Controller, Observer
+    from opsflow.controller import Controller, Observer, StackContext
     from opsflow.model.command import Command
     from opsflow.model.stack import Stack
     from opsflow.ports import AppSources, ComputeProvider, Engine, Lease, RecipeCatalog, Store
@@ -143,6 +143,12 @@ class Project:
 
     # ------------------------------------------------------------------------------------------- parts
 
+    def context(self, loaded: LoadedStack) -> StackContext:
+        """What a controller knows of the stack's files."""
+        from opsflow.controller import StackContext
+
+        return StackContext(stack=loaded.stack, file=loaded.file, root=self.root, digest=loaded.digest)
+
     def catalog(self, stack: Stack) -> RecipeCatalog:
         """The recipes that the stack may use."""
         from opsflow.engine.catalog import AstCatalog
@@ -199,26 +205,23 @@ class Project:
 
     @contextmanager
     def planner(self, loaded: LoadedStack, observe: Observer) -> Iterator[Controller]:
-        """A controller that can only plan: it has no lease, so the store refuses whatever it would write."""
-        from opsflow.ports import Lease
-
+        """A controller that can only plan: it has no lease."""
         with self.reader() as store, self.engine(loaded.stack) as engine:
-            lease = Lease(epoch=0, owner="planning only")
-            yield self._controller(loaded, store, lease, self.compute(loaded.stack), engine, observe)
+            yield self._controller(loaded, store, None, self.compute(loaded.stack), engine, observe)
 
     def _controller(
         self,
         loaded: LoadedStack,
         store: Store,
-        lease: Lease,
+        lease: Lease | None,
         compute: ComputeProvider,
         engine: Engine,
         observe: Observer,
     ) -> Controller:
-        from opsflow.controller import Controller, StackContext
+        from opsflow.controller import Controller
 
         return Controller(
-            StackContext(stack=loaded.stack, file=loaded.file, root=self.root, digest=loaded.digest),
+            self.context(loaded),
             store=store,
             lease=lease,
             compute=compute,

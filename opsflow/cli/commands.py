@@ -75,8 +75,10 @@ class LazyGroup(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"opsflow.cli.{COMMANDS[cmd_name][0]}")
-        found = typer.main.get_command(module.app)
-        return found.commands[cmd_name] if hasattr(found, "commands") and cmd_name in found.commands else found
+        found: Any = typer.main.get_command(module.app)
+        command = getattr(found, "commands", {}).get(cmd_name, found)
+        command.name = cmd_name
+        return command
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """Complete command names from the table."""

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 PROGRAM = "opsflow"
 
 
-def main() -> None:
+def main(adapters: Adapters | None = None) -> None:
     """The console script."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    code = run(sys.argv[1:])
+    code = run(sys.argv[1:], adapters)
     _flush()
     raise SystemExit(code)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from opsflow.cli.terminal import Terminal, block
@@ -22,7 +22,8 @@ WORTH_NAMING = 0.5
 
 def print_recap(terminal: Terminal, outcome: Outcome) -> None:
     """Print the recap on stderr; the first error and the retry command are the last things on the screen."""
-    rows = [_row(name, commands, outcome) for name, commands in _by_instance(outcome.commands).items()]
+    found = _by_instance(outcome)
+    rows = [_row(name, commands, outcome) for name, commands in found.items()]
     if rows:
         headings = ("INSTANCE", "RESULT", "OK", "CHANGED", "FAILED", "UNREACHABLE", "TOOK")
         terminal.note()
@@ -36,10 +37,13 @@ def print_recap(terminal: Terminal, outcome: Outcome) -> None:
     _print_error(terminal, outcome)
 
 
-def _by_instance(commands: Iterable[Command]) -> dict[str, list[Command]]:
+def _by_instance(outcome: Outcome) -> dict[str, list[Command]]:
+    """Its commands by instance; also the instances that failed before any command, such as at their start."""
     found: dict[str, list[Command]] = {}
-    for command in commands:
+    for command in outcome.commands:
         found.setdefault(command.instance, []).append(command)
+    for name in outcome.failures:
+        found.setdefault(name, [])
     return found
 
 
@@ -51,7 +55,8 @@ def _row(name: str, commands: Sequence[Command], outcome: Outcome) -> Sequence[o
     unreachable = sum(result.status is HostStatus.UNREACHABLE for result in results)
     seconds = sum(_seconds(command) for command in commands)
     failed = counted[OperationStatus.FAILED]
-    return name, _verdict(commands, results), fine, changed, failed, unreachable, duration(seconds)
+    verdict = "failed" if name in outcome.failures else _verdict(commands, results)
+    return name, verdict, fine, changed, failed, unreachable, duration(seconds)
 
 
 def _seconds(command: Command) -> float:
@@ -92,15 +97,22 @@ def _print_slowest(terminal: Terminal, outcome: Outcome) -> None:
 def _print_error(terminal: Terminal, outcome: Outcome) -> None:
     broken = [command for command in outcome.commands if _needs_retry(command)]
     told = [(command, text) for command in broken if (text := _error_of(command, outcome))]
+    names = {*(command.instance for command in broken), *outcome.failures}
     if told:
         first, text = min(told, key=lambda item: item[0].completed_at or item[0].created_at)
-        others = len({command.instance for command in broken} - {first.instance})
-        more = f" (and {others} other instance{'s' if others > 1 else ''})" if others else ""
-        title = f"First error: {first.type} on {first.instance}{more}"
-        terminal.note(f"\n{terminal.paint(title, 'red')}\n{block(text)}")
+        _print_first(terminal, f"{first.type} on {first.instance}", text, len(names - {first.instance}))
+    elif outcome.failures:
+        name, text = next(iter(outcome.failures.items()))
+        _print_first(terminal, name, text, len(names - {name}))
     if outcome.run.status is not RunStatus.SUCCESSFUL:
-        failed = " --failed" if broken else ""
+        failed = " --failed" if names else ""
         terminal.note(f"\nRetry with: {terminal.paint(f'opsflow runs retry {outcome.run.id}{failed}', 'bold')}")
+
+
+def _print_first(terminal: Terminal, where: str, text: str, others: int) -> None:
+    more = f" (and {others} other instance{'s' if others > 1 else ''})" if others else ""
+    title = f"First error: {where}{more}"
+    terminal.note(f"\n{terminal.paint(title, 'red')}\n{block(text)}")
 
 
 def _needs_retry(command: Command) -> bool:

@@ -1,0 +1,96 @@
+"""A project whose machines and engine are fakes, and the program to run on it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opsflow.cli.main import run
+from opsflow.clock import ManualClock
+from opsflow.engine.fake import FakeEngine
+from opsflow.providers.compute.fake import FakeProvider
+from opsflow.wiring import PROVIDERS, Adapters
+
+SHOP = """\
+stack: shop
+compute: {provider: fake}
+attributes: {app: {workers: 2, debug: false}}
+layers:
+  lb:
+    recipes: [proxy]
+    instances: {lb1: {}}
+  app:
+    recipes:
+      setup: [web.setup]
+      configure: [web.configure]
+      deploy: [web.deploy]
+    attributes: {app: {workers: 4}}
+    instances:
+      app1: {}
+      app2: {attributes: {app: {debug: true}}}
+apps:
+  storefront: {layers: [app], source: {directory: ./storefront}}
+"""
+PROXY = "def setup(node): ...\n\n\ndef configure(node): ...\n\n\ndef shutdown(node): ...\n"
+WEB = "def setup(node): ...\n\n\ndef configure(node): ...\n\n\ndef deploy(node): ...\n\n\ndef restart(node): ...\n"
+
+
+@dataclass
+class Answer:
+    """What one call of the program did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its data."""
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        """Its data, an object a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@dataclass
+class Program:
+    """``opsflow`` in this process, on one project, with fakes that outlive a call."""
+
+    root: Path
+    capture: pytest.CaptureFixture[str]
+    clock: ManualClock = field(default_factory=ManualClock)
+
+    def __post_init__(self) -> None:
+        self.engine = FakeEngine(self.clock)
+        self.provider = FakeProvider(self.clock)
+        self.adapters = Adapters(
+            engine=lambda paths, clock: self.engine,
+            providers={**PROVIDERS, "fake": lambda stack, project: self.provider},
+            clock=self.clock,
+        )
+
+    def __call__(self, *argv: str, project: bool = True) -> Answer:
+        self.capture.readouterr()
+        code = run([*(("-C", str(self.root)) if project else ()), *argv], self.adapters)
+        out, err = self.capture.readouterr()
+        return Answer(code, out, err)
+
+
+def write_project(root: Path) -> None:
+    """The files of the project."""
+    files = {
+        "stacks/shop.yml": SHOP,
+        "recipes/proxy.py": PROXY,
+        "recipes/web.py": WEB,
+        "storefront/index.html": "hello\n",
+    }
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
