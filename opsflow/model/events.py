@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -45,7 +46,12 @@ class Recipes(Model):
 
 def _list_is_modules(value: object) -> object:
     """``recipes: [base, haproxy]`` is short for ``recipes: {modules: [base, haproxy]}``."""
-    return {"modules": value} if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return {"modules": tuple(value)}
+    if isinstance(value, Mapping):
+        # Strict validation takes lists for tuples in JSON only, and what passes here is no longer JSON.
+        return {event: tuple(names) if isinstance(names, list) else names for event, names in value.items()}
+    return value
 
 
 RecipesField = Annotated[Recipes, BeforeValidator(_list_is_modules), Field(default_factory=Recipes)]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from opsflow.model.app import App
 from opsflow.model.attributes import Attributes, merge_all
@@ -15,7 +16,19 @@ from opsflow.model.compute import Compute, Timeouts
 from opsflow.model.instance import Instance, MachineSettings
 from opsflow.model.layer import Layer
 from opsflow.model.names import AppName, InstanceName, LayerName, ScheduleName, StackName
+from opsflow.model.references import broken_references
 from opsflow.model.schedule import Schedule
+
+BROKEN_REFERENCES = "broken_references"
+"""Type of the validation error of a stack whose parts name each other wrongly."""
+
+_MEMBERS = {"instances": {"__all__": {"layers"}}}
+_REFERENCES: dict[str, Any] = {
+    "layers": {"__all__": _MEMBERS},
+    **_MEMBERS,
+    "apps": {"__all__": {"layers"}},
+    "schedules": {"__all__": {"layers", "instances"}},
+}
 
 
 class Stack(Model):
@@ -48,39 +61,11 @@ class Stack(Model):
 
     @model_validator(mode="after")
     def _references(self) -> Self:
-        seen: dict[str, str] = {}
-        for name, places in self._places().items():
-            if len(places) > 1:
-                raise ValueError(
-                    f"instance '{name}' is declared twice, in {' and '.join(places)}; use its 'layers' field"
-                )
-            seen[name] = places[0]
-        for name, instance in self.members.items():
-            if not instance.layers:
-                raise ValueError(f"instances/{name}: needs layers")
-            self._known_layers(f"{seen[name]}/{name}/layers", instance.layers)
-        for name, app in self.apps.items():
-            self._known_layers(f"apps/{name}/layers", app.layers)
-        for name, schedule in self.schedules.items():
-            self._known_layers(f"schedules/{name}/layers", schedule.layers)
-            for instance_name in schedule.instances:
-                if instance_name not in self.members:
-                    raise ValueError(f"schedules/{name}/instances: there is no instance '{instance_name}'")
+        broken = list(broken_references(self.model_dump(include=_REFERENCES)))
+        if broken:
+            lines = (f"{'/'.join(str(step) for step in one.at)}: {one.message}" for one in broken)
+            raise PydanticCustomError(BROKEN_REFERENCES, "{text}", {"text": "; ".join(lines)})
         return self
-
-    def _places(self) -> dict[str, list[str]]:
-        places: dict[str, list[str]] = {}
-        for layer_name, layer in self.layers.items():
-            for name in layer.instances:
-                places.setdefault(name, []).append(f"layers/{layer_name}/instances")
-        for name in self.instances:
-            places.setdefault(name, []).append("instances")
-        return places
-
-    def _known_layers(self, path: str, names: tuple[str, ...]) -> None:
-        for name in names:
-            if name not in self.layers:
-                raise ValueError(f"{path}: there is no layer '{name}'; layers are {', '.join(self.layers)}")
 
     @property
     def name(self) -> str:
