@@ -29,8 +29,9 @@ def check_system() -> None:
     if sys.platform != "linux":
         raise CapabilityError(f"sandboxes need Linux; this is {sys.platform}", hint=own)
     if os.geteuid() != 0:
-        raise CapabilityError("sandboxes need root: they are made of namespaces and mounts",
-                              hint=f"Run opsflow with sudo. {own}")  # fmt: skip
+        raise CapabilityError(
+            "sandboxes need root: they are made of namespaces and mounts", hint=f"Run opsflow with sudo. {own}"
+        )
 
 
 def check_base(base: Path) -> None:
@@ -42,11 +43,14 @@ def check_base(base: Path) -> None:
     """
     missing = [path for path in (identity.SSHD, "/bin/sh") if not _executable(base, path)]
     if missing and base == MACHINE:
-        raise CapabilityError("sandboxes need the OpenSSH server, which is not installed here",
-                              hint="Run: apt-get install openssh-server")  # fmt: skip
+        raise CapabilityError(
+            "sandboxes need the OpenSSH server, which is not installed here", hint="Run: apt-get install openssh-server"
+        )
     if missing:
-        raise ProviderError(f"compute/options/root: {base} has no {missing[0]}",
-                            hint="Install openssh-server in it before it is used as a root.")  # fmt: skip
+        raise ProviderError(
+            f"compute/options/root: {base} has no {missing[0]}",
+            hint="Install openssh-server in it before it is used as a root.",
+        )
     if base == MACHINE and (apart := [path for path in SYSTEM if os.path.ismount(path)]):
         raise CapabilityError(
             f"sandboxes cannot share this machine's root: {', '.join(apart)} is a file system of its own "
@@ -64,8 +68,10 @@ def unpacked(root: Path, cache: Path, clock: Clock) -> Path:
     if root.is_dir():
         return root
     if not root.is_file():
-        raise ProviderError(f"compute/options/root: there is no {root}",
-                            hint="Name a directory or a tarball with a Debian or Ubuntu root in it.")  # fmt: skip
+        raise ProviderError(
+            f"compute/options/root: there is no {root}",
+            hint="Name a directory or a tarball with a Debian or Ubuntu root in it.",
+        )
     status = root.stat()
     key = hashlib.sha256(f"{root}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()[:16]
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)

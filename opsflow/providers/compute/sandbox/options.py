@@ -36,8 +36,10 @@ class Options(BaseModel):
                 close = difflib.get_close_matches(name, cls.model_fields, n=1)
                 meant = f"; did you mean '{close[0]}'?" if close else ""
                 known = ", ".join(cls.model_fields)
-                raise ProviderError(f"compute/options/{name}: the sandbox provider has no such option{meant}",
-                                    hint=f"Its options are {known}.")  # fmt: skip
+                raise ProviderError(
+                    f"compute/options/{name}: the sandbox provider has no such option{meant}",
+                    hint=f"Its options are {known}.",
+                )
         try:
             return cls.model_validate(dict(options))
         except ValidationError as error:

@@ -1,0 +1,215 @@
+"""Machines that exist already."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from opsflow.clock import Clock
+from opsflow.errors import ProviderError
+from opsflow.model.attributes import Attributes
+from opsflow.model.compute import Ssh
+from opsflow.model.machine import Machine, MachineRequest, MachineState
+from opsflow.providers.compute.static.bindings import Binding, Bindings
+from opsflow.providers.compute.static.handshake import host_key
+from opsflow.providers.compute.static.inventory import Host, Inventory
+from opsflow.providers.compute.static.known_hosts import known_as, lookup, remember
+from opsflow.providers.compute.static.load import load
+
+FRESH = 60.0
+"""Seconds that an inventory is used before it is read again: it may be a program, or have files beside it."""
+
+
+class StaticProvider:
+    """Takes machines from an inventory. A host is one instance's at a time, from ``create`` to ``terminate``.
+
+    opsflow cannot switch these machines on or off (OpsWorks: on-premises instances): ``stop``, ``start`` and
+    ``reboot`` only note what the instance is meant to be, and ``terminate`` gives the host back as it is.
+    """
+
+    name = "static"
+
+    def __init__(self, inventory: Path, ssh: Ssh, clock: Clock, directory: Path) -> None:
+        """Keep records in ``directory``, usually ``.opsflow`` of the project.
+
+        Relative paths in ``ssh`` are looked for in ``stacks/`` and in the project.
+        """
+        self._file = inventory
+        self._ssh = ssh
+        self._clock = clock
+        self._project = directory.absolute().parent
+        self._seen = directory / "known_hosts"
+        self._bindings = Bindings(directory / "static", clock)
+        self._lock = threading.Lock()
+        self._cached: tuple[tuple[int, int], float, Inventory] | None = None
+
+    def check(self) -> None:
+        """Read the inventory.
+
+        Raises:
+            InventoryError: it cannot be read.
+        """
+        self._inventory()
+
+    def create(self, request: MachineRequest) -> Machine:
+        """Take the inventory host of that name for the instance.
+
+        Raises:
+            ProviderError: there is no such host, another instance has it, or its host key is not known.
+        """
+        _check_options(request.options)
+        name = request.host or request.instance
+        with self._bindings.locked():
+            binding = self._bindings.read(request.token)
+            if binding is None:
+                host = self._inventory().host(name)
+                self._require_free(host)
+                binding = Binding(
+                    token=request.token,
+                    stack=request.stack,
+                    instance=request.instance,
+                    host=host,
+                    bound_at=self._clock.now(),
+                )
+            machine = self._machine(binding.model_copy(update={"stopped": False}), first_use=True)
+            self._bindings.write(binding.model_copy(update={"stopped": False}))
+            return machine
+
+    def find(self, token: str) -> Machine | None:
+        """The host that the token's instance has."""
+        binding = self._bindings.read(token)
+        return self._machine(binding) if binding else None
+
+    def list(self, stack: str) -> Sequence[Machine]:
+        """The hosts that the stack's instances have."""
+        return [self._machine(binding) for binding in self._bindings.list() if binding.stack == stack]
+
+    def start(self, machine: Machine) -> Machine:
+        """Note that it is in use again."""
+        return self._note(machine, stopped=False)
+
+    def stop(self, machine: Machine) -> Machine:
+        """Note that it is not in use; the machine itself runs on."""
+        return self._note(machine, stopped=True)
+
+    def reboot(self, machine: Machine) -> Machine:
+        """Note that it is in use; the machine itself is not restarted."""
+        return self._note(machine, stopped=False)
+
+    def terminate(self, machine: Machine) -> None:
+        """Give the host back; the machine itself runs on."""
+        with self._bindings.locked():
+            self._bindings.remove(machine.token)
+
+    # ------------------------------------------------------------------------------------------ inside
+
+    def _note(self, machine: Machine, *, stopped: bool) -> Machine:
+        with self._bindings.locked():
+            binding = self._bindings.read(machine.token)
+            if binding is None:
+                raise ProviderError(f"host {machine.id} is not in use any more")
+            return self._machine(self._bindings.write(binding.model_copy(update={"stopped": stopped})))
+
+    def _require_free(self, host: Host) -> None:
+        place = self._place(host)
+        for other in self._bindings.list():
+            if other.host.name == host.name or self._place(other.host) == place:
+                same = "" if other.host.name == host.name else f" (as '{other.host.name}', the same address)"
+                raise ProviderError(
+                    f"host '{host.name}' already is instance '{other.instance}' of stack '{other.stack}'{same}",
+                    hint=f"Destroy that instance first. If its stack no longer exists: "
+                    f"rm {self._bindings.file(other.token)}",
+                )
+
+    def _machine(self, binding: Binding, *, first_use: bool = False) -> Machine:
+        host = self._now(binding.host)
+        address, port = self._place(host)
+        keys = self._host_keys(host)
+        if not keys and first_use and (host.policy or self._ssh.host_keys) == "accept-new":
+            keys = (host_key(address, port),)
+            remember(self._seen, address, port, keys[0])
+        if not keys and not binding.stopped:
+            raise ProviderError(f"host '{host.name}': its host key is not known", hint=self._advice(address, port))
+        return Machine(
+            id=host.name,
+            token=binding.token,
+            state=MachineState.STOPPED if binding.stopped else MachineState.RUNNING,
+            address=address,
+            port=port,
+            user=host.user or self._ssh.user,
+            key_file=self._key_file(host),
+            host_keys=keys,
+            private_address=address,
+            data={"host": host.name, "groups": list(host.groups), "variables": host.data},
+        )
+
+    def _now(self, host: Host) -> Host:
+        """The host as the inventory describes it today; as it was known when it is no longer there."""
+        current = self._inventory().hosts.get(host.name)
+        return current if current and not current.refused else host
+
+    def _place(self, host: Host) -> tuple[str, int]:
+        return host.address, host.port or self._ssh.port
+
+    def _host_keys(self, host: Host) -> tuple[str, ...]:
+        """From the inventory, else a known_hosts file, else what was seen at the first use."""
+        if host.host_keys:
+            return host.host_keys
+        chosen = host.known_hosts or (self._ssh.known_hosts and self._path(self._ssh.known_hosts, "known_hosts"))
+        usual = (self._file.absolute().parent / "known_hosts", Path("~/.ssh/known_hosts").expanduser())
+        return lookup((*((chosen,) if chosen else usual), self._seen), *self._place(host))
+
+    def _key_file(self, host: Host) -> str | None:
+        """The private key; None leaves it to the user's agent and usual keys."""
+        key = host.key or (self._path(self._ssh.key, "key") if self._ssh.key else None)
+        if key is None:
+            return None
+        if not key.is_file():
+            raise ProviderError(f"host '{host.name}': there is no private key {key}")
+        return str(key)
+
+    def _path(self, text: str, what: str) -> Path:
+        path = Path(text).expanduser()
+        places = [base / path for base in (self._project / "stacks", self._project)]
+        found = next((place for place in places if place.exists()), None)
+        if found is None:
+            looked = " nor ".join(str(place) for place in dict.fromkeys(places))
+            raise ProviderError(f"compute/ssh/{what}: there is neither {looked}" if "nor" in looked
+                                else f"compute/ssh/{what}: there is no {looked}")  # fmt: skip
+        return found
+
+    def _advice(self, address: str, port: int) -> str:
+        number = "" if port == 22 else f"-p {port} "
+        folder = self._file.absolute().parent
+        return (
+            f"Add it: ssh-keyscan {number}{address} >> {folder / 'known_hosts'} (then compare the fingerprint), "
+            f"or write host_key: in the inventory, or trust the first connection: "
+            f"compute: {{ssh: {{host_keys: accept-new}}}}. ({known_as(address, port)} is how it is looked up.)"
+        )
+
+    def _inventory(self) -> Inventory:
+        with self._lock:
+            stamp = self._stamp()
+            now = self._clock.monotonic()
+            if self._cached and self._cached[0] == stamp and now < self._cached[1]:
+                return self._cached[2]
+            inventory = load(self._file)
+            self._cached = (stamp, now + FRESH, inventory)
+            return inventory
+
+    def _stamp(self) -> tuple[int, int]:
+        try:
+            status = self._file.stat()
+        except FileNotFoundError:
+            return (0, 0)
+        return (status.st_mtime_ns, status.st_size)
+
+
+def _check_options(options: Attributes) -> None:
+    for name in options:
+        if name != "inventory":
+            raise ProviderError(
+                f"compute/options/{name}: the static provider has no such option",
+                hint="Its only option is inventory.",
+            )
