@@ -36,7 +36,7 @@ def _sandbox(stack: Stack, project: Project) -> ComputeProvider:
 def _static(stack: Stack, project: Project) -> ComputeProvider:
     from opsflow.providers.compute.static import StaticProvider
 
-    return StaticProvider(project.inventory(stack), stack.compute.ssh, project.adapters.clock)
+    return StaticProvider(project.inventory(stack), stack.compute.ssh, project.adapters.clock, project.private())
 
 
 def _absent(stack: Stack, project: Project) -> ComputeProvider:
