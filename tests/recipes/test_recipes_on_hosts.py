@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 import threading
 import urllib.request
@@ -46,6 +47,33 @@ def undeploy(node: Node) -> None:
     for app in node.deploying:
         release.undeploy(app)
 '''
+SYSTEMCTL = r"""#!/bin/sh
+# Stands in for systemd, which cannot run in a sandbox: keeps what it is told, and starts what a unit says.
+echo "$*" >>/run/systemctl.log
+for last; do :; done
+name=${last%.service} unit=/etc/systemd/system/${last%.service}.service
+get() { sed -n "s/^$1=//p" "$unit"; }
+running() { start-stop-daemon --status --pidfile "/run/$name.pid"; }
+end() { start-stop-daemon --stop --oknodo --pidfile "/run/$name.pid" --retry 5; }
+begin() {
+    set -a
+    . "$(get EnvironmentFile)"
+    start-stop-daemon --start --background --make-pidfile --pidfile "/run/$name.pid" \
+        --chdir "$(get WorkingDirectory)" --chuid "$(get User)" --startas /bin/sh -- -c "exec $(get ExecStart)"
+}
+case $1 in
+    is-active) running ;;
+    start) begin ;;
+    restart) end && begin ;;
+    stop) end ;;
+    enable) touch "/run/$name.enabled" ;;
+    disable) rm -f "/run/$name.enabled" ;;
+    show)
+        echo "Id=$name.service"
+        running && echo SubState=running || echo SubState=dead
+        test -e "/run/$name.enabled" && echo UnitFileState=enabled || echo UnitFileState=disabled ;;
+esac
+"""
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKbYQIFgwf+uWHrHwF32rb9UTXm7v6DsGv+kYY4WGzSy ada"
 
 
@@ -115,10 +143,18 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PyinfraEngine]:
 
 
 @pytest.fixture(scope="module")
-def host(engine: PyinfraEngine, machines: Callable[[str], Machine]) -> Host:
-    machine = machines("app1")
-    assert engine.wait_ready(machine, Ssh(), 20, threading.Event()) is None
-    return Host(engine, machine, "app1", "app")
+def hosts(engine: PyinfraEngine, machines: Callable[[str], Machine]) -> Callable[[str], Host]:
+    def make(name: str) -> Host:
+        machine = machines(name)
+        assert engine.wait_ready(machine, Ssh(), 20, threading.Event()) is None
+        return Host(engine, machine, name, "app")
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def host(hosts: Callable[[str], Host]) -> Host:
+    return hosts("app1")
 
 
 def bundle(directory: Path, files: dict[str, str]) -> str:
@@ -134,6 +170,16 @@ def bundle(directory: Path, files: dict[str, str]) -> str:
 def app(release: str, path: str | None = None, **settings: Any) -> AppSnapshot:
     known = {"name": "site", "layers": ("app",), "revision": release, "deploy_to": "/srv/www/site", "deploy": True}
     return AppSnapshot.model_validate(known | {"release": release, "bundle": path} | settings)
+
+
+def storefront(directory: Path, **settings: Any) -> AppSnapshot:
+    files = {path.name: path.read_text() for path in (PROJECT / "storefront").iterdir() if path.is_file()}
+    return app("r1", bundle(directory, files), **settings)
+
+
+def page(host: Host) -> dict[str, Any]:
+    with urllib.request.urlopen(f"http://{host.machine.address}:8080/", timeout=5) as answer:
+        return dict(json.loads(answer.read()))
 
 
 def test_base_writes_our_block_of_the_hosts_file_and_nothing_else(host: Host) -> None:
@@ -222,8 +268,7 @@ def test_a_python_app_without_an_init_system(host: Host, tmp_path: Path) -> None
     idle = shop.model_copy(update={"deploy": False})
     assert host.done("python_app.configure", apps=[idle]) == []
 
-    with urllib.request.urlopen(f"http://{host.machine.address}:8080/", timeout=5) as page:
-        assert b'"instance": "app1"' in page.read()
+    assert page(host) | {"instance": "app1", "greeting": secret} == page(host)
     assert host.shell("stat -c %U /proc/$(cat /run/app-site.pid)") == "deploy"
     assert "s3cret" not in host.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
 
@@ -239,11 +284,30 @@ def test_a_python_app_without_an_init_system(host: Host, tmp_path: Path) -> None
     assert host.shell("ls /etc/rc?.d | grep -c app-site || true") == "0"
 
 
+def test_a_python_app_under_systemd(hosts: Callable[[str], Host], tmp_path: Path) -> None:
+    host, shop = hosts("app2"), storefront(tmp_path)
+    host.shell("mkdir -p /run/systemd/system")
+    host.shell(f"cat >/usr/local/bin/systemctl <<'END'\n{SYSTEMCTL}END\nchmod +x /usr/local/bin/systemctl")
+    host.done("python_app.setup")
+    assert "Define the unit app-site" in host.done("python_app.deploy", apps=[shop], event="deploy")
+    assert host.done("python_app.deploy", apps=[shop], event="deploy") == []
+    assert page(host)["instance"] == "app2"
+    assert host.done("python_app.shutdown", apps=[shop], event="shutdown") == ["Stop site"]
+    assert host.done("python_app.deploy", apps=[shop], event="deploy") == ["site runs", "site answers"]
+    host.done("python_app.undeploy", apps=[shop], event="undeploy")
+    assert host.done("python_app.undeploy", apps=[shop], event="undeploy") == []
+    told = [line.split()[0] for line in host.shell("cat /run/systemctl.log").splitlines()]
+    told = [verb for verb in told if verb not in ("show", "is-active")]
+
+    # A service that is down is started, not restarted.
+    assert told == ["daemon-reload", "enable", "start", "stop", "start", "stop", "disable", "daemon-reload"]
+    assert host.shell("ls /etc/init.d | grep -c app-site || true") == "0"
+
+
 def test_an_app_that_does_not_start_says_why(host: Host, tmp_path: Path) -> None:
     host.done("python_app.setup")
     path = bundle(tmp_path, {"app.py": "raise SystemExit('no database configured')"})
-    settings = {"attributes": {"health": "/health"}}
-    result = host.run("python_app.deploy", apps=[app("r1", path, **settings)], event="deploy")
+    result = host.run("python_app.deploy", apps=[app("r1", path)], event="deploy")
     assert result.status is HostStatus.FAILED
     assert "no database configured" in result.error
     host.done("python_app.undeploy", apps=[app("r1")], event="undeploy")

@@ -72,7 +72,10 @@ class _Talk(socketserver.StreamRequestHandler):
                 size = int(self.rfile.readline()[1:])
                 words.append(self.rfile.read(size + 2)[:-2])
             self.server.asked.append(words)
-            self.wfile.write(self.server.answers.pop(0))
+            answer = self.server.answers.pop(0)
+            if not answer:
+                return
+            self.wfile.write(answer)
 
 
 def test_it_says_who_answered_and_counts(storefront: ModuleType) -> None:
