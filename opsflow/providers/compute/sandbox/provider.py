@@ -86,7 +86,7 @@ class SandboxProvider:
     def stop(self, machine: Machine) -> Machine:
         """End its processes, gently first; its disk stays."""
         with self._registry.locked(machine.token):
-            record = self._known(machine)
+            record = self._registry.write(self._known(machine).model_copy(update={"wanted": False}))
             self._end(record, grace=GRACE)
             return self._machine(record)
 
@@ -147,7 +147,9 @@ class SandboxProvider:
         now = self._addresses.reserve(self._registry.file(record.token), before)
         disk = Disk(self._directory_of(record), self._base(record))
         identity.settle(disk, name=record.instance, at=now, before=record.address)
-        return self._registry.write(record.model_copy(update={"address": now.address, "port": now.port}))
+        return self._registry.write(
+            record.model_copy(update={"address": now.address, "port": now.port, "wanted": True})
+        )
 
     def _base(self, record: Record) -> Path:
         base = bases.unpacked(record.options.root_path(self._project), self._directory / "roots", self._clock)
@@ -194,4 +196,5 @@ class SandboxProvider:
     def _state(self, record: Record) -> MachineState:
         if self._alive(record) and record.address:
             return MachineState.RUNNING
-        return MachineState.STARTING if self._registry.busy(record.token) else MachineState.STOPPED
+        starting = record.wanted and self._registry.busy(record.token)
+        return MachineState.STARTING if starting else MachineState.STOPPED

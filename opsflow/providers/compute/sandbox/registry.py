@@ -30,8 +30,8 @@ class Record(BaseModel):
     port: int | None = None
     host_key: str | None = None
     """Public half; the private one is inside the sandbox only."""
-    disk: Path | None = None
-    """Its directory with the copy-on-write files."""
+    wanted: bool = True
+    """Whether it is meant to run."""
     furnished: bool = False
     """Whether the disk holds everything that a sandbox needs to start."""
 
