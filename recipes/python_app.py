@@ -62,7 +62,12 @@ def _run(node: Node, app: AppView, *reasons: OperationMeta) -> None:
     """Restart the app if one of ``reasons`` changed something, see that it runs, and wait until it answers."""
     restarted = service.restart(name=f"Restart {app.name}", service=_service(app), _if=any_changed(*reasons))
     started = service.start(name=f"{app.name} runs", service=_service(app))
-    server.shell(name=f"{app.name} answers", commands=[_answers(node, app)], _if=any_changed(restarted, started))
+    server.shell(
+        name=f"{app.name} answers",
+        commands=[_answers(node, app)],
+        _if=any_changed(restarted, started),
+        _su_user=release.USER,
+    )
 
 
 def _answers(node: Node, app: AppView) -> str:

@@ -92,7 +92,11 @@ def _quoted(value: str) -> str:
 
 
 def _directories(app: AppView) -> None:
-    for part in ("", "/releases", "/shared", *(f"/shared/{name}" for name in SHARED.values())):
+    # What root reads and switches is root's: an app that was broken into must not choose what root writes or runs.
+    for part in ("", "/shared"):
+        path = f"{app.deploy_to}{part}"
+        files.directory(name=f"Directory {path}", path=path, user="root", group=GROUP, mode="755")
+    for part in ("/releases", *(f"/shared/{name}" for name in SHARED.values())):
         path = f"{app.deploy_to}{part}"
         files.directory(name=f"Directory {path}", path=path, user=USER, group=GROUP, mode="755")
 
@@ -101,7 +105,7 @@ def _unpack(app: AppView) -> None:
     """Unpack beside the releases and move it into place: a release is there as a whole or not at all."""
     releases, unpacked = f"{app.deploy_to}/releases", f"{app.deploy_to}/releases/.incoming"
     bundle = f"{unpacked}.tar.gz"
-    files.put(name=f"{app.name}: send {app.release}", src=app.bundle, dest=bundle, user=USER, group=GROUP, mode="640")
+    files.put(name=f"{app.name}: send {app.release}", src=app.bundle, dest=bundle, mode="640", _su_user=USER)
     server.shell(
         name=f"{app.name}: unpack {app.release}",
         commands=[
@@ -125,6 +129,7 @@ def _prune(app: AppView, switched: OperationMeta) -> None:
         name=f"{app.name}: keep {app.keep_releases} releases",
         commands=[f'cd {app.deploy_to}/releases && {older} | while read -r old; do rm -rf "./$old"; done'],
         _if=switched.did_change,
+        _su_user=USER,
     )
 
 
@@ -137,5 +142,5 @@ def _switch(deploy_to: str, release: str) -> Generator[str, None, None]:
         host.noop(f"{release} is the current release")
         return
     yield f"test -d {target} || {{ echo 'release {release} is no longer in {deploy_to}/releases' >&2; exit 1; }}"
-    yield f"touch {target}"  # _prune goes by the time at which a release became current
+    yield f"touch -h {target}"  # _prune goes by the time at which a release became current
     yield f"ln -sfn {target} {current}.new && mv -T {current}.new {current}"

@@ -57,6 +57,10 @@ def second_up(stage: Stage) -> None:
     before = len(stage.events())
     stage.opsflow("up", STACK, "-y")
     stage.check("nothing was done", not ran(stage.events()[before:], "command."), stage.events()[before:])
+    stage.opsflow("run", STACK, "configure", "-y")
+    stage.check("configure on all changes nothing", not changed(stage.last_run()), changed(stage.last_run()))
+    stage.opsflow("deploy", STACK, "storefront", "-y")
+    stage.check("the same revision changes nothing", not changed(stage.last_run()), changed(stage.last_run()))
 
 
 def grow(stage: Stage) -> None:
@@ -139,7 +143,7 @@ def destroy(stage: Stage) -> None:
 
 STORY: tuple[tuple[str, Callable[[Stage], None]], ...] = (
     ("A stack from nothing: load balancer, two app instances, store", up),
-    ("The same command again: nothing to do", second_up),
+    ("The same again: nothing to do", second_up),
     ("A third app instance joins", grow),
     ("A new revision is deployed", deploy),
     ("It is rolled back", rollback),
@@ -163,6 +167,11 @@ def lifecycle(entries: list[dict[str, Any]], instance: str) -> list[str]:
             elif entry["kind"] == "instance.online":
                 found.append("online")
     return found
+
+
+def changed(run: list[dict[str, Any]]) -> list[str]:
+    """The operations of a run that changed something."""
+    return [f"{entry['name']}: {done['name']}" for entry in run for done in entry["operations"] if done["changed"]]
 
 
 def who(run: list[dict[str, Any]], event: str) -> list[str]:

@@ -222,6 +222,9 @@ def test_the_life_of_releases(host: Host, tmp_path: Path) -> None:
     assert host.shell("ls -A /srv/www/site/releases").split() == ["r2", "r3", "r4"]
     assert host.shell("stat -c %U:%G /srv/www/site/current/index.html") == "deploy:www-data"
     assert host.shell("stat -c %a:%U:%G /srv/www/site/shared/environment") == "640:root:www-data"
+    assert host.shell("cd /srv/www/site && stat -c %U . shared releases shared/log").split() == [
+        "root", "root", "deploy", "deploy",
+    ]  # fmt: skip
     assert host.shell("readlink /srv/www/site/current/log") == "/srv/www/site/shared/log"
 
     back = app("r3", rollback_to="r3")
