@@ -35,7 +35,7 @@ docs: ## Write the generated pages of docs/ anew
 
 bench: ## Measure; see bench/README.md
 	@scripts/bootstrap --hosts
-	@$(BIN)/python -m bench
+	@$(BIN)/python bench/compare.py
 
 clean: ## Remove everything that make made here
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
