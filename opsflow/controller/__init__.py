@@ -1,1 +1,7 @@
-"""Use cases: apply a plan, start, stop, deploy, run, destroy; durable runs."""
+"""Use cases: apply, start, stop, deploy, run, recover."""
+
+from opsflow.controller.context import Observer, Outcome, RunOptions, StackContext
+from opsflow.controller.controller import Controller
+from opsflow.lifecycle.reach import Targets
+
+__all__ = ["Controller", "Observer", "Outcome", "RunOptions", "StackContext", "Targets"]

@@ -1,0 +1,86 @@
+"""Runs the jobs of one request in parallel and sends configures meanwhile, until all is quiet."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+from opsflow.controller.configures import Configures
+from opsflow.controller.executor import Executor
+from opsflow.controller.work import Work
+
+Job = Callable[[], None]
+SLICE = 0.1
+"""Seconds slept at once, so that a cancel is noticed soon."""
+
+
+class Conductor:
+    """A pool of threads and the queue of configures."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._changed = threading.Condition(threading.RLock())
+        self.executor = Executor(work)
+        self.configures = Configures(work, self.executor, self._changed)
+        self._pool = ThreadPoolExecutor(max_workers=work.parts.parallel, thread_name_prefix="opsflow")
+        self._active = 0
+        self._error: BaseException | None = None
+        work.records.on_membership = self.configures.membership_changed
+
+    def __enter__(self) -> Conductor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._work.cancel.set()
+        self._pool.shutdown(wait=True)
+        self._work.records.on_membership = lambda name, online: None
+
+    def perform(self, jobs: Sequence[Job]) -> None:
+        """Run the jobs in parallel; returns when they and all configures that follow from them are over.
+
+        A job that raises breaks the request off, and its exception is raised here: jobs report failures as
+        results, so an exception means that nothing more may be written, or a defect.
+        """
+        for job in jobs:
+            self._submit(job)
+        while self._step():
+            pass
+        if self._error is not None:
+            raise self._error
+
+    def _step(self) -> bool:
+        """One look at the queue; False when all is quiet."""
+        if self._work.cancel.is_set():
+            self.configures.drop()
+        with self._changed:
+            due = self.configures.due_in()
+            if due != 0.0 and self._active:
+                self._changed.wait(timeout=due)
+                return True
+        if due is None:
+            return False
+        if due == 0.0:
+            self.configures.send(self._submit)
+        else:
+            self._work.parts.clock.sleep(min(due, SLICE))
+        return True
+
+    def _submit(self, job: Job) -> None:
+        with self._changed:
+            self._active += 1
+        future: Future[None] = self._pool.submit(job)
+        future.add_done_callback(self._done)
+
+    def _done(self, future: Future[None]) -> None:
+        error = future.exception()
+        with self._changed:
+            self._active -= 1
+            if error is not None:
+                self._error = self._error or error
+                self._work.cancel.set()
+            self._changed.notify_all()
