@@ -30,10 +30,12 @@ class Disk:
         self.upper = directory / "upper"
 
     def reset(self) -> None:
-        """Start from an empty layer."""
-        self.delete()
+        """Start from an empty layer. The directory itself stays: it is the claim on its place."""
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        for path in self.directory.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         for name in ("upper", "work", "root"):
-            (self.directory / name).mkdir(mode=0o755, parents=True)
+            (self.directory / name).mkdir(mode=0o755)
         _copy_owner(self.lower, self.upper)
 
     def delete(self) -> None:

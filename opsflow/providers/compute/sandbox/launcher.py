@@ -119,8 +119,8 @@ def _start(spec: dict[str, Any]) -> str:
     with open("/proc/sys/kernel/random/boot_id") as boot:  # noqa: PTH123
         record = json.dumps({"pid": pid, "started": _started(pid), "boot": boot.read().strip()})
     _write_record(spec["record"], record)
-    for group in spec["cgroups"]:
-        with open(f"{group}/cgroup.procs", "w") as members:  # noqa: PTH123
+    for group, required in spec["cgroups"]:
+        with contextlib.suppress(*([] if required else [OSError])), open(f"{group}/cgroup.procs", "w") as members:  # noqa: PTH123
             members.write(str(pid))
     os.write(go_write, b"g")
     failure = os.read(report_read, 4096).decode(errors="backslashreplace")

@@ -8,7 +8,7 @@ from pathlib import Path
 from opsflow.clock import Clock
 from opsflow.errors import ProviderError
 from opsflow.model.machine import Machine, MachineRequest, MachineState
-from opsflow.providers.compute.sandbox import bases, identity
+from opsflow.providers.compute.sandbox import bases, cgroups, identity
 from opsflow.providers.compute.sandbox.addresses import AddressBook, Endpoint
 from opsflow.providers.compute.sandbox.disk import Disk
 from opsflow.providers.compute.sandbox.keys import KeyPair, ProjectKey
@@ -116,12 +116,15 @@ class SandboxProvider:
     def _run(self, record: Record, lock: int) -> Machine:
         """Bring it up from whatever point it is at."""
         if not self._alive(record):
+            groups = cgroups.groups(record.token, record.options)
+            record = record.model_copy(update={"cgroups": tuple(group.path for group in groups)})
             record = self._settle(self._furnish(record))
             spawn(
                 self._directory_of(record),
                 lower=self._base(record),
                 hostname=record.instance,
                 init=["/bin/sh", identity.INIT],
+                cgroups=cgroups.make(groups),
                 lock=lock,
             )
         return self._machine(record)
@@ -162,6 +165,7 @@ class SandboxProvider:
         if process:
             process.end(grace=grace)
             file.unlink(missing_ok=True)
+        cgroups.remove(record.cgroups)
 
     def _alive(self, record: Record) -> bool:
         process = Process.read(self._directory_of(record) / PROCESS_FILE)

@@ -32,6 +32,7 @@ class Record(BaseModel):
     """Public half; the private one is inside the sandbox only."""
     wanted: bool = True
     """Whether it is meant to run."""
+    cgroups: tuple[Path, ...] = ()
     furnished: bool = False
     """Whether the disk holds everything that a sandbox needs to start."""
 

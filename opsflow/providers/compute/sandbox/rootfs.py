@@ -21,7 +21,8 @@ READ_ONLY = ("proc/sys", "proc/sysrq-trigger")
 
 def steps(lower: Path) -> list[Step]:
     """Overlay, devices and temporary file systems; everything relative to the sandbox's directory."""
-    overlay = f"lowerdir={escape(str(lower))},upperdir=upper,workdir=work"
+    # Without an index: after a stop the kernel may keep the old overlay for a moment and would refuse the new one.
+    overlay = f"lowerdir={escape(str(lower))},upperdir=upper,workdir=work,index=off"
     return [
         ("mount", "overlay", ROOT, "overlay", [], overlay),
         *(("directory", f"{ROOT}/{name}", 0o755) for name in ("dev", "proc", "sys", "run", "tmp")),

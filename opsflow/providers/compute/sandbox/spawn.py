@@ -10,6 +10,7 @@ from pathlib import Path
 
 from opsflow.errors import CapabilityError
 from opsflow.providers.compute.sandbox import launcher, rootfs
+from opsflow.providers.compute.sandbox.cgroups import Group
 from opsflow.providers.compute.sandbox.processes import Process
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
@@ -25,7 +26,7 @@ def spawn(
     lower: Path,
     hostname: str,
     init: Sequence[str],
-    cgroups: Sequence[Path] = (),
+    cgroups: Sequence[Group] = (),
     lock: int | None = None,
 ) -> Process:
     """Start a sandbox whose files are in ``directory``; returns when its first process runs.
@@ -43,7 +44,7 @@ def spawn(
         "read_only": rootfs.READ_ONLY,
         "record": PROCESS_FILE,
         "log": LOG_FILE,
-        "cgroups": [str(group) for group in cgroups],
+        "cgroups": [(str(group.path), group.required) for group in cgroups],
         "init": list(init),
         "environment": ENVIRONMENT,
     }
