@@ -1,1 +1,6 @@
-"""Where the code of apps comes from: one file each."""
+"""The code of apps, from directories, git repositories and archives."""
+
+from opsflow.providers.sources.limits import Limits
+from opsflow.providers.sources.sources import Sources
+
+__all__ = ["Limits", "Sources"]
