@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -70,6 +71,12 @@ def _engine(recipe_paths: Sequence[Path], clock: Clock) -> Engine:
     return PyinfraEngine(recipe_paths, clock)
 
 
+def _sources(cache: Path, base: Path) -> AppSources:
+    from opsflow.providers.sources import Sources
+
+    return Sources(cache, base)
+
+
 @dataclass(frozen=True)
 class Adapters:
     """Who makes the parts; tests hand in others."""
@@ -77,6 +84,7 @@ class Adapters:
     store: Callable[[Path, Clock], Store] = _store
     engine: Callable[[Sequence[Path], Clock], Engine] = _engine
     providers: Mapping[str, Callable[[Stack, Project], ComputeProvider]] = field(default_factory=lambda: PROVIDERS)
+    sources: Callable[[Path, Path], AppSources] = _sources
     clock: Clock = field(default_factory=SystemClock)
 
 
@@ -165,9 +173,7 @@ class Project:
 
     def sources(self) -> AppSources:
         """Fetches the code of apps."""
-        from opsflow.providers.sources import Sources
-
-        return Sources(self.private("cache"), self.root)
+        return self.adapters.sources(self.private("cache"), self.root)
 
     @contextmanager
     def engine(self, stack: Stack) -> Iterator[Engine]:
@@ -231,6 +237,18 @@ class Project:
             clock=self.adapters.clock,
             observe=observe,
         )
+
+
+def check_sandboxes() -> None:
+    """Say whether this machine can run sandboxes.
+
+    Raises:
+        CapabilityError: it cannot; the message says what is missing.
+    """
+    from opsflow.providers.compute.sandbox import SandboxProvider
+
+    with tempfile.TemporaryDirectory(prefix="opsflow-check-") as directory:
+        SandboxProvider(Path(directory), SystemClock()).check()
 
 
 def open_project(root: Path, adapters: Adapters | None = None) -> Project:

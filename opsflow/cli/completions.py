@@ -23,7 +23,9 @@ def _project(context: typer.Context) -> Project:
 
 
 def _loaded(context: typer.Context) -> LoadedStack:
-    return _project(context).load(str(context.params["stack"]))
+    # An option whose value is being typed ends the parsing early: then the words before it are still unparsed.
+    stack = context.params.get("stack") or context.args[0]
+    return _project(context).load(str(stack))
 
 
 def _completer(find: Callable[[typer.Context], Iterable[str]]) -> Names:

@@ -18,9 +18,9 @@ from opsflow.wiring import STATE_DIRECTORY, find_root
 _SECRET_NAMES = ("PASSWORD", "PASSWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL")
 
 
-def save(error: BaseException, argv: Sequence[str], start: Path) -> Path | None:
+def save(error: BaseException, argv: Sequence[str]) -> Path | None:
     """Write the traceback below the project's state directory; None when there is no project to keep it in."""
-    root = find_root(start.resolve())
+    root = find_root(_start(argv).resolve())
     if root is None:
         return None
     text = "\n".join(
@@ -40,6 +40,16 @@ def save(error: BaseException, argv: Sequence[str], start: Path) -> Path | None:
     except OSError:
         return None
     return path
+
+
+def _start(argv: Sequence[str]) -> Path:
+    """Where the project is looked for: --project as it was typed, else the working directory."""
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        if word in ("-C", "--project"):
+            return Path(following)
+        if word.startswith("--project="):
+            return Path(word.removeprefix("--project="))
+    return Path.cwd()
 
 
 def _values(argv: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from opsflow.cli.about import program_version
 from opsflow.cli.invocation import Invocation
 from opsflow.cli.options import Output, command, commands
 from opsflow.cli.text import one_line
-from opsflow.errors import ConfigError, ExitCode, LockHeld, OpsflowError, UsageError
+from opsflow.errors import CapabilityError, ConfigError, ExitCode, LockHeld, OpsflowError, UsageError
 
 if TYPE_CHECKING:
     from opsflow.wiring import Project
@@ -67,6 +68,8 @@ def machine_checks() -> Iterator[Check]:
     yield _libraries()
     yield sqlite_check(_sqlite_version())
     yield _program("ssh", ("ssh", "-V"), "apt install openssh-client", "warn")
+    yield _program("sshd", ("sshd", "-V"), "apt install openssh-server; sandboxes need it", "warn")
+    yield _sandboxes()
     yield _program("git", ("git", "--version"), "apt install git; apps from git repositories need it", "warn")
 
 
@@ -110,15 +113,28 @@ def sqlite_check(version: tuple[int, ...]) -> Check:
     )
 
 
+def _sandboxes() -> Check:
+    """Namespaces, an overlay root, an sshd: what the sandbox provider needs."""
+    from opsflow.wiring import check_sandboxes
+
+    try:
+        check_sandboxes()
+    except CapabilityError as error:
+        return Check("sandboxes", "warn", one_line(error.message), error.hint or "use the static provider")
+    return Check("sandboxes", "ok", "namespaces, an overlay root and loopback addresses work")
+
+
 def _program(name: str, argv: tuple[str, ...], advice: str, verdict: str) -> Check:
-    path = shutil.which(name)
+    path = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
     if path is None:
         return Check(name, verdict, "not found", advice)
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run([path, *argv[1:]], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Check(name, verdict, f"{path} does not run: {error}", advice)
-    return Check(name, "ok", one_line(done.stdout or done.stderr)[:80])
+    # sshd before 9.2 knows no -V, but its complaint names its version.
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if any(char.isdigit() for char in line)]
+    return Check(name, "ok", one_line(lines[0])[:80] if lines else path)
 
 
 # ------------------------------------------------------------------------------------------------ the project

@@ -51,8 +51,9 @@ def ssh(
     if instance not in machines:
         hint = suggestion(instance, machines) or "opsflow up makes the machines"
         raise UsageError(f"stack '{loaded.stack.name}' has no running machine '{one_line(instance)}'", hint=hint)
-    known_hosts = invocation.project.private("known_hosts") / f"{loaded.stack.name}-{instance}"
-    argv = arguments(machines[instance], loaded.stack.compute.ssh, known_hosts, _shell_command(remote or []))
+    known_hosts = invocation.project.private("ssh") / f"{loaded.stack.name}-{instance}"
+    settings = invocation.project.context(loaded).ssh
+    argv = arguments(machines[instance], settings, known_hosts, _shell_command(remote or []))
     if invocation.verbose:
         invocation.terminal.note(f"+ {shlex.join(argv)}")
     try:
@@ -97,11 +98,11 @@ def exec_(
     loaded = invocation.load(stack)
     machines, terminal = _chosen(invocation, loaded, targets), invocation.terminal
     text, limit = _shell_command(remote), values.seconds("--timeout", timeout)
-    plain = output.format is Format.TABLE
+    plain, settings = output.format is Format.TABLE, invocation.project.context(loaded).ssh
 
     def one(engine: Engine, name: str) -> dict[str, Any]:
         printer = _Printer(terminal, name, max(map(len, machines)), show=plain)
-        code = engine.exec(machines[name], loaded.stack.compute.ssh, text, timeout=limit, output=printer.add)
+        code = engine.exec(machines[name], settings, text, timeout=limit, output=printer.add)
         printer.end()
         return {"name": name, "exit_code": code, "stdout": printer.text("stdout"), "stderr": printer.text("stderr")}
 
@@ -166,10 +167,10 @@ def facts(
     """Read facts of machines, as recipes get them."""
     loaded = invocation.load(stack)
     machines = _chosen(invocation, loaded, targets)
-    wanted = tuple(names or DEFAULT_FACTS)
+    wanted, settings = tuple(names or DEFAULT_FACTS), invocation.project.context(loaded).ssh
 
     def one(engine: Engine, name: str) -> dict[str, Any]:
-        return {"name": name, "facts": dict(engine.facts(machines[name], loaded.stack.compute.ssh, wanted))}
+        return {"name": name, "facts": dict(engine.facts(machines[name], settings, wanted))}
 
     results = _everywhere(invocation, loaded, machines, one)
     rows = [(result["name"], *(_short(result.get("facts", {}).get(fact)) for fact in wanted)) for result in results]

@@ -58,7 +58,7 @@ def reboot(
     stack: StackArgument,
     instances: InstancesArgument = None,
 ) -> int:
-    """Restart machines in place; then setup and configure."""
+    """Restart machines in place; no event is fired."""
     return _machines(invocation, output, targets, locking, stack, instances, "reboot")
 
 

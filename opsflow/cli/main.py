@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -93,7 +92,7 @@ def _defect(error: Exception, argv: Sequence[str]) -> int:
 
     if os.environ.get("OPSFLOW_DEBUG") == "1":
         raise error
-    where = save(error, argv, Path.cwd())
+    where = save(error, argv)
     _say(f"error: this is a defect of opsflow: {type(error).__name__}: {one_line(str(error))[:300]}")
     _say(f"The traceback is in {where}" if where else "Run it again with OPSFLOW_DEBUG=1 to see the traceback.")
     return ExitCode.FAILED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +13,7 @@ from opsflow.cli.values import suggestion
 from opsflow.errors import Problem, UsageError
 
 if TYPE_CHECKING:
+    from opsflow.config import LoadedStack
     from opsflow.model.events import LifecycleEvent
     from opsflow.model.stack import Stack
 
@@ -29,21 +30,21 @@ def recipe_names(modules: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [f"{module}.{function}" for module, functions in modules.items() for function in functions]
 
 
-def missing_recipes(stack: Stack, file: str, modules: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
-    """What the layers name and no recipe module has."""
+def missing_recipes(loaded: LoadedStack, modules: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+    """What the layers name and no recipe module has, with its place in the stack file."""
     from opsflow.model.events import LifecycleEvent
 
     recipes = recipe_names(modules)
-    problems = []
-    for layer, declared in stack.layers.items():
-        named = [(f"recipes/{event.value}", recipe, recipes) for event in LifecycleEvent
-                 for recipe in declared.recipes.spelled_out(event)]  # fmt: skip
-        named += [("recipes/modules", module, list(modules)) for module in declared.recipes.modules]
-        problems += [
-            Problem(file, f"there is no recipe '{name}'", path=f"layers/{layer}/{path}", hint=suggestion(name, there))
-            for path, name, there in named
-            if name not in there
-        ]
+    problems: list[Problem] = []
+    for layer, declared in loaded.stack.layers.items():
+        for place, named, there in (
+            *((event.value, declared.recipes.spelled_out(event), recipes) for event in LifecycleEvent),
+            ("modules", declared.recipes.modules, list(modules)),
+        ):
+            for index, name in enumerate(named):
+                if name not in there:
+                    path, hint = ("layers", layer, "recipes", place, index), suggestion(name, there)
+                    problems.append(loaded.document.problem(path, f"there is no recipe '{name}'", hint=hint))
     return problems
 
 
@@ -62,9 +63,20 @@ def event_named(name: str) -> LifecycleEvent:
     return LifecycleEvent(name)
 
 
-def is_recipe(name: str) -> bool:
-    """Whether it is written like a recipe."""
-    return "." in name
+def events_or_recipes(
+    what: Sequence[str], modules: Callable[[], Mapping[str, Mapping[str, Any]]]
+) -> LifecycleEvent | tuple[str, ...]:
+    """What a user asks to run: one event, or recipes (those have a dot).
+
+    Raises:
+        UsageError: a name does not exist, or there are several events.
+    """
+    if any("." in name for name in what):
+        return known_recipes(what, modules())
+    if len(what) > 1:
+        hint = "several recipes can be given, as MODULE.FUNCTION"
+        raise UsageError(f"one event at a time: {' '.join(what)}", hint=hint)
+    return event_named(what[0])
 
 
 def known_recipes(names: Sequence[str], modules: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ import typer
 from opsflow.cli import completions
 from opsflow.cli.carry_out import opened, targets_of
 from opsflow.cli.invocation import Invocation
-from opsflow.cli.names import StackArgument, event_named
+from opsflow.cli.names import StackArgument, events_or_recipes
 from opsflow.cli.options import Locking, Output, Streaming, TargetOptions, command, commands
 from opsflow.cli.progress import Fan
 from opsflow.cli.terminal import Terminal
@@ -19,6 +20,8 @@ from opsflow.cli.text import clean, one_line
 from opsflow.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from opsflow.config import LoadedStack
+    from opsflow.controller import Controller, Targets
     from opsflow.planning import Plan
 
 app = commands()
@@ -32,9 +35,13 @@ def plan(
     output: Output,
     targets: TargetOptions,
     stack: StackArgument,
-    event: Annotated[
-        str | None,
-        typer.Argument(metavar="[EVENT]", autocompletion=completions.events, help="Plan this event instead of up."),
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[EVENT|RECIPE...]",
+            autocompletion=completions.events_and_recipes,
+            help="Plan this event, or these recipes, instead of up.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Save the plan, for: opsflow up STACK --plan FILE.")
@@ -47,11 +54,11 @@ def plan(
 
     Changes nothing and needs no lock.
     """
-    if event is None and not targets_of(targets).everything:
+    if not what and not targets_of(targets).everything:
         raise UsageError("--layer, --only and --exclude need an EVENT: up always plans the whole stack")
     loaded = invocation.load(stack)
     with invocation.project.planner(loaded, Fan()) as controller:
-        made = controller.plan_event(event_named(event), targets_of(targets)) if event else controller.plan_up()
+        made = _planned(invocation, loaded, controller, targets_of(targets), what or ())
     if out is not None:
         _save(made, out)
     invocation.terminal.emit(
@@ -60,6 +67,17 @@ def plan(
     if out is not None:
         invocation.terminal.note(f"\nSaved. Apply it with: opsflow up {stack} --plan {out}")
     return ExitCode.CHANGES_PENDING if detailed_exitcode and not made.empty else ExitCode.OK
+
+
+def _planned(
+    invocation: Invocation, loaded: LoadedStack, controller: Controller, targets: Targets, what: Sequence[str]
+) -> Plan:
+    if not what:
+        return controller.plan_up()
+    asked = events_or_recipes(what, lambda: invocation.project.catalog(loaded.stack).modules())
+    if isinstance(asked, tuple):
+        return controller.plan_recipes(asked, targets)
+    return controller.plan_event(asked, targets)
 
 
 @command(app)

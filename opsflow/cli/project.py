@@ -75,7 +75,7 @@ def _recipe_problems(invocation: Invocation, loaded: LoadedStack) -> list[Proble
     from opsflow.cli.names import missing_recipes
 
     modules = invocation.project.catalog(loaded.stack).modules()
-    return missing_recipes(loaded.stack, str(loaded.file), modules)
+    return missing_recipes(loaded, modules)
 
 
 def _as_data(problem: Problem) -> dict[str, Any]:

@@ -9,9 +9,8 @@ import typer
 from opsflow.cli import completions
 from opsflow.cli.carry_out import carry_out, run_options, targets_of
 from opsflow.cli.invocation import Invocation
-from opsflow.cli.names import StackArgument, event_named, is_recipe, known_recipes
+from opsflow.cli.names import StackArgument, events_or_recipes
 from opsflow.cli.options import Running, Streaming, TargetOptions, command, commands
-from opsflow.errors import UsageError
 
 app = commands()
 
@@ -38,18 +37,13 @@ def run(
     """
     loaded = invocation.load(stack)
     options, selected = run_options(running), targets_of(targets)
-    if not any(is_recipe(name) for name in what):
-        if len(what) > 1:
-            raise UsageError(
-                f"one event at a time: {' '.join(what)}", hint="several recipes can be given, as MODULE.FUNCTION"
-            )
-        event = event_named(what[0])
+    asked = events_or_recipes(what, lambda: invocation.project.catalog(loaded.stack).modules())
+    if isinstance(asked, tuple):
         return carry_out(
             invocation, loaded, output, running,
-            lambda controller, cancel: controller.run_event(event, selected, options, cancel),
+            lambda controller, cancel: controller.run_recipes(asked, selected, options, cancel),
         )  # fmt: skip
-    recipes = known_recipes(what, invocation.project.catalog(loaded.stack).modules())
     return carry_out(
         invocation, loaded, output, running,
-        lambda controller, cancel: controller.run_recipes(recipes, selected, options, cancel),
+        lambda controller, cancel: controller.run_event(asked, selected, options, cancel),
     )  # fmt: skip

@@ -169,8 +169,8 @@ def retry(
 
     with invocation.project.reader() as store:
         stack = _found(store, run_id).stack
-    loaded = invocation.load(stack)
+    loaded, options = invocation.load(stack), run_options(running)
     return carry_out(
         invocation, loaded, output, running,
-        lambda controller, cancel: controller.retry(run_id, failed, run_options(running)),
+        lambda controller, cancel: controller.retry(run_id, failed, options, cancel),
     )  # fmt: skip

@@ -62,11 +62,10 @@ TEMPLATE = """\
 """
 
 INVENTORY = """\
-# Machines that exist already. To use them: compute: {provider: static} in a stack file, and the names of its
-# instances are the names of these hosts.
-all:
-  hosts: {}
-  #   web1: {ansible_host: 192.0.2.10, ansible_user: admin}
+# Machines that exist already. To use them: compute: {provider: static} in a stack file, whose instances have the names
+# of these hosts.
+hosts: {}
+#  web1: {address: 192.0.2.10, user: admin}
 """
 
 IGNORED = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from opsflow.cli.main import run
 from opsflow.clock import ManualClock
 from opsflow.engine.fake import FakeEngine
+from opsflow.model.app import App
+from opsflow.ports import Bundle
 from opsflow.providers.compute.fake import FakeProvider
 from opsflow.wiring import PROVIDERS, Adapters
 
@@ -58,6 +61,21 @@ class Answer:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
+class FakeSources:
+    """The revision of a directory is the digest of its only file."""
+
+    def __init__(self, cache: Path, base: Path) -> None:
+        self._cache = cache
+        self._base = base
+
+    def fetch(self, name: str, app: App, revision: str | None = None) -> Bundle:
+        """What AppSources promises, for one file."""
+        data = (self._base / app.source.location / "index.html").read_bytes()
+        bundle = self._cache / f"{name}.tar.gz"
+        bundle.write_bytes(data)
+        return Bundle(bundle, hashlib.sha256(data).hexdigest())
+
+
 @dataclass
 class Program:
     """``opsflow`` in this process, on one project, with fakes that outlive a call."""
@@ -72,6 +90,7 @@ class Program:
         self.adapters = Adapters(
             engine=lambda paths, clock: self.engine,
             providers={**PROVIDERS, "fake": lambda stack, project: self.provider},
+            sources=FakeSources,
             clock=self.clock,
         )
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
+
+from cli_world import FakeSources
 
 from opsflow.cli import main
 from opsflow.clock import SystemClock
@@ -26,6 +27,7 @@ def adapters() -> Adapters:
         getattr(engine, rule)(instance, recipe)
     provider = FakeProvider(CLOCK, Path(os.environ["FAKE_MACHINES"]))
     return Adapters(
+        sources=FakeSources,
         engine=lambda paths, clock: engine,
         providers={**PROVIDERS, "fake": lambda stack, project: provider},
     )

@@ -1,0 +1,287 @@
+"""The commands that only look."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from cli_world import Program
+
+from opsflow.cli.doctor import sqlite_check
+
+# ------------------------------------------------------------------------------------------------ status
+
+
+def test_status_shows_declared_instances_that_were_never_created(opsflow: Program) -> None:
+    answer = opsflow("status", "shop")
+    assert answer.code == 0
+    assert answer.out.splitlines()[0] == "shop: 0 of 3 instances online"
+    assert answer.out.count("not created") == 3
+    found = opsflow("status", "shop", "--json").json
+    assert {"stack", "instances", "apps"} <= found.keys()
+    assert (
+        found["instances"][0] | {"name": "lb1", "layers": ["lb"], "status": "stopped", "runs": "always"}
+        == (found["instances"][0])
+    )
+    assert found["instances"][0]["address"] is None
+
+
+def test_status_of_a_running_stack(shop: Program) -> None:
+    found = shop("status", "shop", "--json").json
+    app1 = found["instances"][1]
+    assert (app1["name"], app1["layers"], app1["status"], app1["runs"]) == ("app1", ["app"], "online", "always")
+    assert app1["address"]
+    assert app1["online_since"]
+    assert "storefront" in app1["apps"]
+    assert [where["instance"] for where in found["apps"][0]["deployed"]] == ["app1", "app2"]
+    assert "3 of 3 instances online" in shop("status", "shop").out
+    assert yaml.safe_load(shop("status", "shop", "-o", "yaml").out) == found
+
+
+def test_an_instance_that_left_the_file_is_still_shown(shop: Program) -> None:
+    file = shop.root / "stacks" / "shop.yml"
+    file.write_text(file.read_text().replace("      app2: {attributes: {app: {debug: true}}}\n", ""))
+    found = shop("status", "shop", "--json").json["instances"]
+    assert [(i["name"], i["declared"]) for i in found] == [("lb1", True), ("app1", True), ("app2", False)]
+
+
+def test_a_reason_with_terminal_escapes_cannot_move_the_cursor(shop: Program) -> None:
+    shop.engine.fail("app1", "web.restart", error="\x1b[2J\x1b]0;owned\x07boom")
+    answer = shop("run", "shop", "web.restart", "-v")
+    assert "boom" in answer.err
+    assert "\x1b" not in answer.err
+    for argv in (("status", "shop"), ("runs", "show", "2"), ("runs", "logs", "2"), ("events", "shop")):
+        assert "\x1b" not in shop(*argv).out
+
+
+# ------------------------------------------------------------------------------------------------ runs and events
+
+
+def test_runs_list_show_and_logs(shop: Program) -> None:
+    shop("run", "shop", "web.restart", "--comment", "because")
+    found = shop("runs", "list", "shop", "--json").json
+    assert [(run["id"], run["action"], run["status"]) for run in found][1] == ("1", "up", "successful")
+    assert found[0]["comment"] == "because"
+    assert "because" in shop("runs", "list").out
+    shown = shop("runs", "show", "1", "--json").json
+    assert {"name", "event", "status", "operations"} <= shown["instances"][0].keys()
+    assert "app1 setup: successful" in shop("runs", "show", "1").out
+    logs = shop("runs", "logs", "1", "--instance", "app1").out
+    assert "[app1] setup: web.setup: successful" in logs
+    assert "$ do web.setup" in logs
+    assert "[app2]" not in logs
+    assert shop("runs", "logs", "1", "-f").out.count("web.setup: successful") == 2
+    records = shop("runs", "logs", "1", "--jsonl").lines
+    assert {"instance", "event", "operation", "command", "exit_code", "stdout", "stderr"} <= records[0].keys()
+
+
+def test_runs_of_a_project_without_any(opsflow: Program) -> None:
+    answer = opsflow("runs", "list")
+    assert (answer.code, answer.out, answer.err) == (0, "", "No runs yet.\n")
+    assert opsflow("runs", "list", "--json").json == []
+
+
+def test_a_run_does_not_concern_an_instance(shop: Program) -> None:
+    answer = shop("runs", "logs", "1", "--instance", "app9")
+    assert answer.code == 64
+    assert "app1, app2, lb1" in answer.err
+
+
+def test_events_are_the_journal(shop: Program) -> None:
+    found = shop("events", "shop", "--json").json
+    assert {"id", "at", "stack", "kind", "message", "run", "instance"} <= found[0].keys()
+    ids = [entry["id"] for entry in found]
+    assert ids == sorted(ids)
+    assert [entry["id"] for entry in shop("events", "--jsonl", "--after", str(ids[3])).lines] == ids[4:]
+    assert {entry["instance"] for entry in shop("events", "--instance", "app1", "--json").json} == {"app1"}
+    assert len(shop("events", "shop", "--limit", "2").out.splitlines()) == 2
+    assert shop("events", "--run", "1", "--json").json
+
+
+def test_events_of_a_stack_that_did_nothing_yet(opsflow: Program) -> None:
+    answer = opsflow("events", "shop")
+    assert (answer.code, answer.out) == (0, "")
+
+
+# ------------------------------------------------------------------------------------------------ explain
+
+
+def test_explain_shows_every_level_and_the_winner(opsflow: Program) -> None:
+    answer = opsflow("explain", "shop", "app.workers", "--on", "app1")
+    assert answer.code == 0
+    assert "shop.yml:3" in answer.out
+    assert "shop.yml:" in answer.out
+    found = opsflow("explain", "shop", "app.workers", "--on", "app1", "--json").json
+    assert found["value"] == 4
+    assert [(level["value"], level["part"]) for level in found["levels"]] == [(2, "overridden"), (4, "wins")]
+    over = opsflow("explain", "shop", "app.workers", "--on", "app1", "--set", "app.workers=9", "--json").json
+    assert over["value"] == 9
+
+
+def test_explain_of_a_key_that_nobody_sets(opsflow: Program) -> None:
+    answer = opsflow("explain", "shop", "app.nothing", "--on", "app1")
+    assert answer.code == 64
+    assert "no level sets the attribute 'app.nothing'" in answer.err
+
+
+# ------------------------------------------------------------------------------------------------ machines
+
+
+def test_exec_runs_everywhere_with_the_instance_in_front(shop: Program) -> None:
+    shop.engine.exec_answers["uptime -p"] = (0, b"up 1 hour\nmore\x1b[2J", b"")
+    answer = shop("exec", "shop", "--layer", "app", "--", "uptime", "-p")
+    assert answer.code == 0
+    assert sorted(answer.out.splitlines()) == ["[app1] more", "[app1] up 1 hour", "[app2] more", "[app2] up 1 hour"]
+    shop.engine.exec_answers["echo a | tr a b"] = (0, b"b\n", b"")
+    found = shop("exec", "shop", "--json", "--", "echo a | tr a b").json
+    assert [(i["name"], i["exit_code"], i["stdout"]) for i in found["instances"]][0][1:] == (0, "b\n")
+
+
+def test_exec_that_fails_somewhere_is_1_and_unreachable_is_69(shop: Program) -> None:
+    shop.engine.exec_answers["false"] = (1, b"", b"oh no\n")
+    answer = shop("exec", "shop", "--only", "app1", "--", "false")
+    assert answer.code == 1
+    assert "[app1] exit code 1" in answer.err
+    shop.engine.never_ready()
+    answer = shop("exec", "shop", "--", "true")
+    assert answer.code == 69
+    assert "connection refused" in answer.err
+
+
+def test_facts_of_machines(shop: Program) -> None:
+    found = shop("facts", "shop", "server.Os", "--layer", "app", "--json").json
+    assert found["instances"] == [
+        {"name": "app1", "facts": {"server.Os": "Linux"}},
+        {"name": "app2", "facts": {"server.Os": "Linux"}},
+    ]
+    assert "Linux" in shop("facts", "shop", "server.Os").out
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def test_validate_reports_every_file_and_missing_recipes(opsflow: Program) -> None:
+    answer = opsflow("validate")
+    assert (answer.code, answer.err) == (0, "")
+    assert "shop.yml: ok" in answer.out
+    file = opsflow.root / "stacks" / "shop.yml"
+    file.write_text(file.read_text().replace("web.setup", "web.stup").replace("[proxy]", "[poxy]"))
+    answer = opsflow("validate", "shop")
+    assert answer.code == 65
+    assert "did you mean 'web.setup'" in answer.out
+    assert "did you mean 'proxy'" in answer.out
+    found = opsflow("validate", "shop", "--json").json["stacks"][0]
+    assert (found["valid"], len(found["problems"])) == (False, 2)
+    assert all(problem["line"] for problem in found["problems"])
+
+
+def test_validate_of_a_file_that_is_no_stack(opsflow: Program) -> None:
+    (opsflow.root / "stacks" / "bad.yml").write_text("stack: bad\ncompute: {provider: fke}\nlayers: {a: {x: 1}}\n")
+    answer = opsflow("validate", "--json")
+    assert answer.code == 65
+    bad, good = answer.json["stacks"]
+    assert (bad["valid"], good["valid"]) == (False, True)
+    assert len(bad["problems"]) >= 2
+
+
+def test_the_schema_accepts_the_example_and_refuses_unknown_keys(opsflow: Program) -> None:
+    schema = opsflow("schema", project=False).json
+    validator = jsonschema.Draft7Validator(schema)
+    example = yaml.safe_load((opsflow.root / "stacks" / "shop.yml").read_text())
+    assert list(validator.iter_errors(example)) == []
+    assert list(validator.iter_errors({**example, "layrs": {}}))
+
+
+def test_init_writes_a_project_that_is_valid_and_overwrites_nothing(opsflow: Program, tmp_path: Path) -> None:
+    directory = tmp_path / "new"
+    answer = opsflow("init", str(directory), project=False)
+    assert answer.code == 0
+    assert opsflow("-C", str(directory), "validate", project=False).code == 0
+    stack = (directory / "stacks" / "hello.yml").read_text()
+    assert stack.startswith("# yaml-language-server: $schema=opsflow.schema.json\n")
+    jsonschema.Draft7Validator(json.loads((directory / "stacks" / "opsflow.schema.json").read_text()))
+    assert ".opsflow/" in (directory / ".gitignore").read_text()
+    (directory / "recipes" / "hello.py").write_text("# mine\n")
+    answer = opsflow("init", str(directory), project=False)
+    assert answer.code == 64
+    assert "already has" in answer.err
+    assert (directory / "recipes" / "hello.py").read_text() == "# mine\n"
+
+
+# ------------------------------------------------------------------------------------------------ doctor
+
+
+def test_doctor_says_ok_warn_or_fail_and_what_to_do(opsflow: Program) -> None:
+    found = opsflow("doctor", "--json").json["checks"]
+    verdicts = {check["name"]: check["verdict"] for check in found}
+    assert verdicts["store"] == verdicts["lock"] == verdicts["stack shop"] == "ok"
+    assert all(check["advice"] for check in found if check["verdict"] != "ok")
+    assert opsflow("doctor").out.splitlines()[0].split() == ["CHECK", "FOUND"]
+
+
+def test_doctor_finds_a_broken_stack_and_the_holder_of_the_lock(shop: Program) -> None:
+    from opsflow.store.sql import SqlStore
+
+    (shop.root / "stacks" / "shop.yml").write_text("stack: shop\n")
+    store = SqlStore(shop.root / ".opsflow" / "state.db", shop.clock)
+    with store.lease("ada@laptop pid 7: opsflow up shop"):
+        answer = shop("doctor", "--json")
+    store.close()
+    checks = {check["name"]: check for check in answer.json["checks"]}
+    assert answer.code == 1
+    assert checks["lock"]["verdict"] == "warn"
+    assert "ada@laptop pid 7" in checks["lock"]["found"]
+    assert checks["stack shop"]["verdict"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("version", "verdict"),
+    [((3, 40, 1), "warn"), ((3, 51, 2), "warn"), ((3, 51, 3), "ok"), ((3, 6, 0), "fail")],
+)
+def test_sqlite_versions_are_judged(version: tuple[int, ...], verdict: str) -> None:
+    assert sqlite_check(version).verdict == verdict
+
+
+# ------------------------------------------------------------------------------------------------ completion
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell: str, opsflow: Program) -> None:
+    answer = opsflow("completion", shell, project=False)
+    assert answer.code == 0
+    assert "_OPSFLOW_COMPLETE" in answer.out
+    program = shutil.which(shell)
+    if program and shell != "fish":
+        subprocess.run([program, "-n"], input=answer.out, text=True, check=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "expected"),
+    [
+        ("opsflow ro", "ro", ["rollback"]),
+        ("opsflow status ", "", ["shop"]),
+        ("opsflow run shop configure --only ", "", ["lb1", "app1", "app2"]),
+        ("opsflow run shop configure --layer a", "a", ["app"]),
+        ("opsflow deploy shop ", "", ["storefront"]),
+        ("opsflow plan shop con", "con", ["configure"]),
+        ("opsflow run shop web.r", "web.r", ["web.restart"]),
+        ("opsflow ssh shop app", "app", ["app1", "app2"]),
+        ("opsflow status broken ", "", []),
+    ],
+)
+def test_names_of_the_project_are_completed(
+    words: str, incomplete: str, expected: list[str], opsflow: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(opsflow.root)
+    monkeypatch.setenv("_OPSFLOW_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
+    opsflow.capture.readouterr()
+    with pytest.raises(SystemExit):
+        opsflow(project=False)
+    assert opsflow.capture.readouterr().out.split() == expected

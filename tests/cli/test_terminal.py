@@ -1,0 +1,251 @@
+"""The program as a process: on a terminal, in a pipe, and when it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cli_world import write_project
+
+PROGRAM = Path(__file__).with_name("fake_program.py")
+PATIENCE = 20.0
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    write_project(tmp_path)
+    return tmp_path
+
+
+def environment(project: Path, rules: object = (), **more: str) -> Mapping[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
+    return {
+        **kept, "FAKE_MACHINES": str(project / "machines"), "FAKE_RULES": json.dumps(rules), "TERM": "xterm",
+        "PYTHONPATH": str(Path(__file__).resolve().parents[2]), **more,
+    }  # fmt: skip
+
+
+def piped(project: Path, *argv: str, rules: object = ()) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, PROGRAM, *argv], cwd=project, env=environment(project, rules), stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+
+
+class Screen:
+    """A program on a terminal of its own."""
+
+    def __init__(self, master: int, process: subprocess.Popen[bytes]) -> None:
+        self.master = master
+        self.process = process
+        self.text = ""
+
+    def wait_for(self, words: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while words not in ANSI.sub("", self.text):
+            assert self._read(deadline), f"never saw {words!r} in:\n{self.text}"
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def end(self) -> int:
+        deadline = time.monotonic() + PATIENCE
+        while self._read(deadline):
+            pass
+        return self.process.wait(PATIENCE)
+
+    def _read(self, deadline: float) -> bool:
+        ready, _, _ = select.select([self.master], [], [], max(0.0, deadline - time.monotonic()))
+        try:
+            data = os.read(self.master, 65536) if ready else b""
+        except OSError:  # the program closed the terminal
+            data = b""
+        self.text += data.decode(errors="replace").replace("\r\n", "\n")
+        return bool(data)
+
+
+@contextmanager
+def on_a_terminal(project: Path, *argv: str, rules: object = (), columns: int = 80, **more: str) -> Iterator[Screen]:
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, columns))
+    process = subprocess.Popen(
+        [sys.executable, PROGRAM, *argv], cwd=project, env=environment(project, rules, **more),
+        stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+    )  # fmt: skip
+    os.close(slave)
+    try:
+        yield Screen(master, process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        os.close(master)
+
+
+def lines_of(screen: Screen) -> list[str]:
+    return ANSI.sub("", screen.text).splitlines()
+
+
+# ------------------------------------------------------------------------------------------------ asking
+
+
+def test_up_asks_on_a_terminal_and_does_it(project: Path) -> None:
+    with on_a_terminal(project, "up", "shop") as screen:
+        screen.wait_for("Do this? [y/N]")
+        assert "\x1b[32m" in screen.text
+        screen.type("y\n")
+        assert screen.end() == 0
+        assert "successful" in screen.text
+    assert json.loads(piped(project, "status", "shop", "--json").stdout)["instances"][0]["status"] == "online"
+
+
+def test_up_that_is_not_agreed_to_does_nothing(project: Path) -> None:
+    with on_a_terminal(project, "up", "shop") as screen:
+        screen.wait_for("Do this?")
+        screen.type("\n")
+        assert screen.end() == 0
+        assert "Nothing was done." in screen.text
+    assert json.loads(piped(project, "runs", "list", "--json").stdout) == []
+
+
+def test_destroy_wants_the_stack_s_name(project: Path) -> None:
+    assert piped(project, "up", "shop", "-y").returncode == 0
+    with on_a_terminal(project, "destroy", "shop") as screen:
+        screen.wait_for("Type the stack's name")
+        screen.type("yes\n")
+        assert screen.end() == 1
+    with on_a_terminal(project, "destroy", "shop") as screen:
+        screen.wait_for("Type the stack's name")
+        screen.type("shop\n")
+        assert screen.end() == 0
+    found = json.loads(piped(project, "status", "shop", "--json").stdout)
+    assert {instance["note"] for instance in found["instances"]} == {"not created"}
+
+
+def test_interrupting_the_question_is_130(project: Path) -> None:
+    with on_a_terminal(project, "up", "shop") as screen:
+        screen.wait_for("Do this?")
+        screen.process.send_signal(signal.SIGINT)
+        assert screen.end() == 130
+        assert "Traceback" not in screen.text
+
+
+# ------------------------------------------------------------------------------------------------ how it looks
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_no_line_is_wider_than_the_terminal(columns: int, project: Path) -> None:
+    file = project / "stacks" / "shop.yml"
+    file.write_text(file.read_text().replace("app2:", "a-rather-long-name-for-an-instance-of-this-stack-2:"))
+    with on_a_terminal(project, "up", "shop", "-y", columns=columns) as screen:
+        assert screen.end() == 0
+        recap = lines_of(screen)[-8:]
+    with on_a_terminal(project, "status", "shop", columns=columns) as screen:
+        assert screen.end() == 0
+        assert all(len(line) <= columns for line in [*recap, *lines_of(screen)])
+    with on_a_terminal(project, "runs", "list", columns=columns) as screen:
+        assert screen.end() == 0
+        assert all(len(line) <= columns for line in lines_of(screen))
+
+
+def test_the_live_view_shows_what_each_host_does(project: Path) -> None:
+    rules = [["hang", "app1", "web.setup"]]
+    with on_a_terminal(project, "up", "shop", "-y", rules=rules) as screen:
+        screen.wait_for("[app1] 1/1 web.setup")
+        os.kill(screen.process.pid, signal.SIGINT)
+        assert screen.end() == 130
+        assert screen.text.rindex("\x1b[?25h") > screen.text.index("\x1b[?25l"), "the cursor came back"
+
+
+@pytest.mark.parametrize("how", [("--no-color",), ()])
+def test_colors_can_be_turned_off(how: tuple[str, ...], project: Path) -> None:
+    more = {} if how else {"NO_COLOR": "1"}
+    with on_a_terminal(project, "status", "shop", *how, **more) as screen:
+        assert screen.end() == 0
+        assert "\x1b[3" not in screen.text
+
+
+def test_in_a_pipe_nothing_is_colored_and_no_cursor_moves(project: Path) -> None:
+    done = piped(project, "up", "shop", "-y", "-vv")
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "[app1] 1/1 web.setup ..." in done.stderr
+
+
+def test_a_closed_pipe_is_quiet(project: Path) -> None:
+    assert piped(project, "up", "shop", "-y").returncode == 0
+    command = f"{sys.executable} {PROGRAM} events shop | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=project, env=environment(project), capture_output=True, text=True, check=False,
+        timeout=PATIENCE,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 1
+
+
+# ------------------------------------------------------------------------------------------------ ^C
+
+
+def test_the_first_interrupt_cancels_cleanly(project: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, PROGRAM, "up", "shop", "-y", "-vv"], cwd=project, text=True, stdin=subprocess.DEVNULL,
+        env=environment(project, [["hang", "app1", "web.setup"]]), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if line.startswith("[app1] 1/1 web.setup"):
+            process.send_signal(signal.SIGINT)
+            break
+    _, rest = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "cancelling: waiting for the hosts to stop" in rest
+    assert "Retry with: opsflow runs retry 1 --failed" in rest
+    assert json.loads(piped(project, "runs", "show", "1", "--json").stdout)["status"] == "cancelled"
+    assert piped(project, "up", "shop", "-y").returncode == 0
+
+
+def test_the_second_interrupt_forces() -> None:
+    code = (
+        "import time\nfrom opsflow.cli.interrupt import Interruptible\nfrom opsflow.cli.terminal import Terminal\n"
+        "with Interruptible(Terminal()):\n    print('ready', flush=True)\n    while True: time.sleep(0.05)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    while "cancelling" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "forced" in rest
+
+
+def test_following_ends_with_the_interrupt(project: Path) -> None:
+    assert piped(project, "up", "shop", "-y").returncode == 0
+    process = subprocess.Popen(
+        [sys.executable, PROGRAM, "events", "shop", "-f"], cwd=project, env=environment(project), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "Traceback" not in err
