@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from opsflow.model.attributes import Attributes
-from opsflow.model.base import Model
+from opsflow.model.base import AlsoAccepts, Misfit, Model, Shape
 from opsflow.model.names import LayerName
+from opsflow.model.paths import AbsolutePath
 from opsflow.model.source import Source
 
 ENVIRONMENT_BYTES = 20 * 1024
@@ -30,32 +31,50 @@ class EnvironmentValue(Model):
     value: SecretStr
     secure: bool = False
 
+    @field_validator("value")
+    @classmethod
+    def _text(cls, value: SecretStr) -> SecretStr:
+        if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value.get_secret_value()):
+            raise ValueError("has a control character, which no environment can hold")
+        return value
+
 
 def _plain(value: object) -> object:
     if isinstance(value, bool) or value is None:
-        raise ValueError('write the value as a quoted string, such as "true"')
+        raise Misfit("should be text, is empty" if value is None else "should be text", hint='quote it, such as "true"')
     if isinstance(value, int | float | str):
         return {"value": str(value)}
     return value
 
 
-def _absolute(value: str) -> str:
-    if not re.fullmatch(r"/[A-Za-z0-9._/-]+", value) or ".." in value.split("/"):
-        raise ValueError(f"'{value}' is not an absolute path such as /srv/www/shop")
-    return value
-
-
-AbsolutePath = Annotated[str, AfterValidator(_absolute)]
-EnvironmentKey = Annotated[str, AfterValidator(_key)]
-EnvironmentEntry = Annotated[EnvironmentValue, BeforeValidator(_plain)]
+EnvironmentKey = Annotated[str, AfterValidator(_key), Shape(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+EnvironmentEntry = Annotated[
+    EnvironmentValue, BeforeValidator(_plain), AlsoAccepts({"type": ["string", "number"], "description": "The value."})
+]
+Domain = Annotated[
+    str,
+    Field(pattern=r"^(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$", examples=["shop.example.com"]),
+]
 
 
 class SslConfiguration(Model):
     """Certificate and key of an app, in PEM."""
 
-    certificate: str
+    certificate: str = Field(examples=["-----BEGIN CERTIFICATE----- ..."])
     private_key: SecretStr
     chain: str | None = None
+
+    @model_validator(mode="after")
+    def _pem(self) -> Self:
+        parts = {
+            "certificate": self.certificate,
+            "chain": self.chain,
+            "private_key": self.private_key.get_secret_value(),
+        }
+        for name, text in parts.items():
+            if text is not None and not text.lstrip().startswith("-----BEGIN "):
+                raise Misfit("should be PEM", name, hint="write 'name: |' and below it -----BEGIN ...")
+        return self
 
 
 class DataSource(Model):
@@ -64,6 +83,12 @@ class DataSource(Model):
     type: Literal["RdsDbInstance", "OpsworksMysqlInstance", "AutoSelectOpsworksMysqlInstance", "None"] = "None"
     arn: str | None = None
     database_name: str | None = None
+
+    @model_validator(mode="after")
+    def _which(self) -> Self:
+        if self.type == "RdsDbInstance" and not self.arn:
+            raise Misfit("an RdsDbInstance needs its arn", "type", hint="write arn: arn:aws:rds:...")
+        return self
 
 
 class App(Model):
@@ -77,7 +102,7 @@ class App(Model):
     description: str = ""
     type: Literal["other", "static", "rails", "php", "nodejs", "java", "aws-flow-ruby"] = "other"
     environment: dict[EnvironmentKey, EnvironmentEntry] = Field(default_factory=dict)
-    domains: tuple[str, ...] = ()
+    domains: tuple[Domain, ...] = ()
     enable_ssl: bool = False
     ssl_configuration: SslConfiguration | None = None
     data_sources: tuple[DataSource, ...] = ()
@@ -92,7 +117,9 @@ class App(Model):
     def _limits(self) -> Self:
         size = sum(len(key) + len(entry.value.get_secret_value().encode()) for key, entry in self.environment.items())
         if size > ENVIRONMENT_BYTES:
-            raise ValueError("environment: is too large (maximum is 20KB)")
+            raise Misfit("is too large (maximum is 20KB)", "environment")
         if self.enable_ssl and self.ssl_configuration is None:
-            raise ValueError("enable_ssl needs ssl_configuration")
+            raise Misfit(
+                "enable_ssl needs ssl_configuration", "enable_ssl", hint="write its certificate and private_key"
+            )
         return self

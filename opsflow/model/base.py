@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic_core import CoreSchema
 
 
 class Misfit(ValueError):
@@ -12,6 +17,26 @@ class Misfit(ValueError):
         super().__init__(message)
         self.at = at
         self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Metadata for editors: what text must look like where a validator in Python decides."""
+
+    pattern: str
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(core), "pattern": self.pattern}
+
+
+@dataclass(frozen=True, slots=True)
+class AlsoAccepts:
+    """Metadata for editors: the short form that a validator in Python turns into the long one."""
+
+    short: Mapping[str, Any]
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [dict(self.short), handler(core)]}
 
 
 class Model(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from opsflow.model.attributes import Attributes
 from opsflow.model.base import Model
@@ -15,7 +15,7 @@ ProviderName = Literal["sandbox", "static", "container", "ec2", "fake"]
 class Ssh(Model):
     """How machines are reached; what a machine itself says wins."""
 
-    user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_.-]{0,31}\$?$")
+    user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_.-]{0,31}\$?$", examples=["admin"])
     port: int = Field(default=22, ge=1, le=65535)
     key: str | None = None
     """Private key file, relative to the stack file; default: the provider's own key, then the user's keys."""
@@ -30,8 +30,6 @@ class Compute(Model):
 
     Options that only one provider understands are checked by that provider.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     provider: ProviderName
     options: Attributes = Field(default_factory=dict)

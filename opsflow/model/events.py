@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from opsflow.model.base import Model
+from opsflow.model.base import AlsoAccepts, Model
 from opsflow.model.names import ModuleName, RecipeName
 
 
@@ -54,4 +54,9 @@ def _list_is_modules(value: object) -> object:
     return value
 
 
-RecipesField = Annotated[Recipes, BeforeValidator(_list_is_modules), Field(default_factory=Recipes)]
+RecipesField = Annotated[
+    Recipes,
+    BeforeValidator(_list_is_modules),
+    AlsoAccepts({"type": "array", "items": {"type": "string"}, "description": "Modules, such as [base, nginx]."}),
+    Field(default_factory=Recipes),
+]

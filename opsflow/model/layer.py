@@ -7,12 +7,14 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from opsflow.model.attributes import Attributes
-from opsflow.model.base import Model
+from opsflow.model.base import Misfit, Model
 from opsflow.model.compute import Timeouts
 from opsflow.model.events import Recipes, RecipesField
 from opsflow.model.instance import Instance, MachineSettings
 from opsflow.model.names import InstanceName
+from opsflow.model.paths import AbsolutePath
 from opsflow.model.scaling import Scaling
+from opsflow.model.tags import Tags
 
 RESERVED_MOUNTS = ("/srv/www", "/var/www", "/var/log/apache2", "/var/log/httpd", "/var/log/mysql")
 
@@ -26,10 +28,14 @@ class Shutdown(Model):
     """Leave the load balancer and wait for its connections first."""
 
 
+_SIZES = {"standard": (1, 1024), "io1": (4, 16384), "io2": (4, 16384), "st1": (125, 16384), "sc1": (125, 16384)}
+_FEWEST_DISKS = {0: 2, 1: 2, 5: 3, 6: 4, 10: 4}
+
+
 class Volume(Model):
     """A disk that every instance of the layer gets (OpsWorks: VolumeConfiguration)."""
 
-    mount_point: str = Field(pattern=r"^/[A-Za-z0-9._/-]+$")
+    mount_point: AbsolutePath
     number_of_disks: int = Field(ge=1, le=26)
     size: int = Field(ge=1, le=16384)
     """Total size in GiB."""
@@ -41,9 +47,17 @@ class Volume(Model):
     @model_validator(mode="after")
     def _rules(self) -> Self:
         if self.mount_point.rstrip("/") in RESERVED_MOUNTS:
-            raise ValueError(f"mount_point {self.mount_point} is reserved")
-        if self.volume_type in ("st1", "sc1") and self.size < 125:
-            raise ValueError(f"a {self.volume_type} volume has at least 125 GiB")
+            raise Misfit(
+                f"'{self.mount_point}' is reserved", "mount_point", hint="mount it elsewhere, such as /srv/data"
+            )
+        smallest, largest = _SIZES.get(self.volume_type, (1, 16384))
+        if not smallest <= self.size <= largest:
+            raise Misfit(f"a {self.volume_type} volume has {smallest} to {largest} GiB, not {self.size}", "size")
+        fewest = 1 if self.raid_level is None else _FEWEST_DISKS[self.raid_level]
+        if self.number_of_disks < fewest:
+            raise Misfit(f"RAID {self.raid_level} needs at least {fewest} disks", "number_of_disks")
+        if self.volume_type in ("io1", "io2") and self.iops is None:
+            raise Misfit(f"an {self.volume_type} volume needs iops", "volume_type", hint="write iops: 3000")
         return self
 
 
@@ -84,5 +98,7 @@ class Layer(Model):
     auto_assign_public_ips: bool = False
     security_group_ids: tuple[str, ...] = ()
     logs: tuple[LogStream, ...] = ()
+    tags: Tags = Field(default_factory=dict)
+    """Tags of the layer's machines, besides those of the stack."""
     timeouts: Timeouts | None = None
     """Time limits of this layer's instances instead of the stack's."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 RESERVED = frozenset(
     {
@@ -40,27 +42,38 @@ def _strange(value: str) -> str | None:
     return None
 
 
-def _check(kind: str, pattern: str, rule: str, longest: int) -> AfterValidator:
-    compiled = re.compile(pattern)
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """The rule for one kind of name."""
 
-    def check(value: str) -> str:
+    kind: str
+    pattern: str
+    rule: str
+    longest: int
+
+    def check(self, value: str) -> str:
         strange = _strange(value)
         if strange:
-            raise ValueError(f"{kind} {strange}")
-        if len(value) > longest:
-            raise ValueError(f"{kind} has {len(value)} characters; at most {longest} are allowed")
+            raise ValueError(f"{self.kind} {strange}")
+        if len(value) > self.longest:
+            raise ValueError(f"{self.kind} has {len(value)} characters; at most {self.longest} are allowed")
         if value.lower() in RESERVED:
-            raise ValueError(f"{kind} '{value}' is reserved; choose another name")
-        if not compiled.fullmatch(value):
-            raise ValueError(f"{kind} '{value}' is not allowed: {rule}")
+            raise ValueError(f"{self.kind} '{value}' is reserved; choose another name")
+        if not re.fullmatch(self.pattern, value):
+            raise ValueError(f"{self.kind} '{value}' is not allowed: {self.rule}")
         return value
 
-    return AfterValidator(check)
+    def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        reserved = "|".join(sorted(RESERVED))
+        return {**handler(core), "pattern": f"^(?!(?:{reserved})$)(?=.{{1,{self.longest}}}$)(?:{self.pattern})$"}
 
 
 StackName = Annotated[
     str,
-    _check(
+    _Name(
         "stack name",
         r"[a-z][a-z0-9-]*[a-z0-9]|[a-z]",
         "use a-z, 0-9 and '-', starting with a letter, not ending with '-'",
@@ -69,7 +82,7 @@ StackName = Annotated[
 ]
 LayerName = Annotated[
     str,
-    _check(
+    _Name(
         "layer name",
         r"[a-z0-9][a-z0-9_.-]*",
         "use a-z, 0-9, '-', '_' and '.', starting with a letter or digit",
@@ -78,7 +91,7 @@ LayerName = Annotated[
 ]
 InstanceName = Annotated[
     str,
-    _check(
+    _Name(
         "instance name",
         r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?",
         "use a-z, 0-9 and '-', not at either end (it becomes the hostname)",
@@ -87,11 +100,11 @@ InstanceName = Annotated[
 ]
 AppName = Annotated[
     str,
-    _check("app name", r"[a-z0-9][a-z0-9_-]*", "use a-z, 0-9, '-' and '_', starting with a letter or digit", 64),
+    _Name("app name", r"[a-z0-9][a-z0-9_-]*", "use a-z, 0-9, '-' and '_', starting with a letter or digit", 64),
 ]
 ScheduleName = Annotated[
     str,
-    _check(
+    _Name(
         "schedule name",
         r"[a-z0-9][a-z0-9_-]*",
         "use a-z, 0-9, '-' and '_', starting with a letter or digit",
@@ -100,7 +113,7 @@ ScheduleName = Annotated[
 ]
 ModuleName = Annotated[
     str,
-    _check(
+    _Name(
         "recipe module",
         r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*",
         "write the module's Python name, such as 'nginx'",
@@ -109,7 +122,7 @@ ModuleName = Annotated[
 ]
 RecipeName = Annotated[
     str,
-    _check(
+    _Name(
         "recipe",
         r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+",
         "write 'module.function', such as 'nginx.setup' for the function setup in recipes/nginx.py",

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from opsflow.model.base import Model
+from opsflow.model.base import Misfit, Model
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -31,11 +31,14 @@ def _days(text: str) -> list[str]:
     return days
 
 
+_SPAN = r" *([0-9]{1,2})(?: *- *([0-9]{1,2}))? *"
+
+
 def _hours(value: Any) -> frozenset[int]:
-    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    parts = value if isinstance(value, list | tuple | set | frozenset) else str(value).split(",")
     hours: set[int] = set()
     for part in parts:
-        found = re.fullmatch(r"\s*(\d{1,2})(?:\s*-\s*(\d{1,2}))?\s*", str(part)) if not isinstance(part, bool) else None
+        found = None if isinstance(part, bool) else re.fullmatch(_SPAN, str(part))
         if not found:
             raise ValueError(f"'{part}' is not a span of hours; write whole hours such as 8-20 (from 8:00 until 20:00)")
         start, end = int(found[1]), int(found[2]) if found[2] else int(found[1]) + 1
@@ -55,12 +58,31 @@ def parse_hours(value: Any) -> Any:
         raise ValueError("write days and hours, such as {mon-fri: 8-20}")
     week: dict[str, frozenset[int]] = {}
     for days, spans in value.items():
-        for day in _days(str(days)):
-            week[day] = week.get(day, frozenset()) | _hours(spans)
+        try:
+            for day in _days(str(days)):
+                week[day] = week.get(day, frozenset()) | _hours(spans)
+        except ValueError as error:
+            raise Misfit(str(error), str(days)) from None
     return week
 
 
-HoursField = Annotated[dict[str, frozenset[int]], BeforeValidator(parse_hours)]
+_DAY = "(?:daily|\\*|(?:{day})(?: *- *(?:{day}))?)".format(
+    day="|".join(f"[{day[0]}{day[0].upper()}]{day[1:]}" for day in DAYS)
+)
+_HOUR = {"type": "integer", "minimum": 0, "maximum": 23}
+_HOURS_SCHEMA = {
+    "type": "object",
+    "description": "Days and whole hours, such as {mon-fri: 8-20}.",
+    "propertyNames": {"pattern": f"^{_DAY}(?: *, *{_DAY})*$"},
+    "additionalProperties": {
+        "anyOf": [
+            _HOUR,
+            {"type": "string", "pattern": f"^{_SPAN}(?:,{_SPAN})*$"},
+            {"type": "array", "items": {"anyOf": [_HOUR, {"type": "string", "pattern": f"^{_SPAN}$"}]}},
+        ]
+    },
+}
+HoursField = Annotated[dict[str, frozenset[int]], BeforeValidator(parse_hours), WithJsonSchema(_HOURS_SCHEMA)]
 
 
 class Thresholds(Model):
@@ -110,5 +132,6 @@ class Scaling(Model):
         for name in ("cpu", "memory", "load"):
             high, low = getattr(self.up, name), getattr(self.down, name)
             if high is not None and low is not None and -1 not in (high, low) and low >= high:
-                raise ValueError(f"down/{name} ({low:g}) must be below up/{name} ({high:g}), or the layer would flap")
+                message = f"should be below up/{name} ({high:g}), or the layer would flap; is {low:g}"
+                raise Misfit(message, "down", name)
         return self

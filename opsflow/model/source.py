@@ -7,7 +7,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from opsflow.model.base import Model
+from opsflow.model.base import Misfit, Model, Shape
+from opsflow.model.paths import InsidePath
 
 
 def _revision(value: str) -> str:
@@ -18,12 +19,12 @@ def _revision(value: str) -> str:
         or "@{" in value
         or value.endswith(".lock")
     ):
-        raise ValueError(f"revision {value!r} is not a branch, tag or commit id")
+        raise ValueError(f"{value[:100]!r} is not a branch, tag or commit id")
     return value
 
 
-Revision = Annotated[str, AfterValidator(_revision)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Revision = Annotated[str, AfterValidator(_revision), Shape(r"^[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=["the 64 lower-case digits that sha256sum prints"])]
 
 
 class Source(Model):
@@ -48,7 +49,7 @@ class Source(Model):
     password: SecretStr | None = None
     ssh_key: SecretStr | None = None
     """Private key for a git repository, without a passphrase."""
-    subdirectory: str | None = None
+    subdirectory: InsidePath | None = None
     """Only this directory of the source is the app."""
 
     @property
@@ -66,18 +67,38 @@ class Source(Model):
     def _one_kind(self) -> Self:
         given = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(given) != 1:
-            raise ValueError(f"needs exactly one of {', '.join(KINDS)}; {' and '.join(given) or 'none'} given")
-        if not self.location:
-            raise ValueError(f"{given[0]} is empty")
-        if self.location.startswith("-"):
-            raise ValueError(f"{given[0]} '{self.location}' starts with '-'")
+            raise Misfit(f"needs exactly one of {', '.join(KINDS)}; {' and '.join(given) or 'none'} given", *given[1:2])
+        self._check_location(given[0])
         if self.revision and given[0] != "git":
-            raise ValueError(f"revision belongs to a git source, not to {given[0]}")
+            raise Misfit(f"revision belongs to a git source, not to {given[0]}", "revision")
         if self.sha256 and given[0] not in ("archive", "s3"):
-            raise ValueError(f"sha256 belongs to an archive, not to {given[0]}")
+            raise Misfit(f"sha256 belongs to an archive, not to {given[0]}", "sha256")
         if self.archive and "://" in self.archive and not self.sha256:
-            raise ValueError("an archive from a URL needs sha256, so that what was checked is what runs")
+            message = "an archive from a URL needs sha256, so that what was checked is what runs"
+            raise Misfit(message, "archive", hint="write sha256: and the 64 digits that sha256sum prints")
         return self
+
+    def _check_location(self, kind: str) -> None:
+        # The text may contain a password, so it is not repeated here.
+        if not self.location or re.search(r"[\x00-\x1f\x7f]", self.location):
+            raise Misfit("is empty" if not self.location else "has a control character", kind)
+        if self.location.startswith("-"):
+            raise Misfit("starts with '-', which programs read as an option", kind, hint="write ./ before it")
+        scheme = self.location.partition("://")[0] if "://" in self.location else ""
+        if scheme not in _SCHEMES[kind] or "::" in self.location.partition("/")[0]:
+            raise Misfit("this kind of address is not supported", kind, hint=f"write {_WRITE[kind]}")
 
 
 KINDS = ("directory", "git", "archive", "s3")
+_SCHEMES = {
+    "directory": ("",),
+    "git": ("", "https", "http", "ssh", "file"),
+    "archive": ("", "https", "http"),
+    "s3": ("s3",),
+}
+_WRITE = {
+    "directory": "a path",
+    "git": "a path, https://..., ssh://... or user@host:path",
+    "archive": "a path or https://...",
+    "s3": "s3://bucket/key",
+}

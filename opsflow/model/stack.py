@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from opsflow.model.app import App
 from opsflow.model.attributes import Attributes, merge_all
-from opsflow.model.base import Model
+from opsflow.model.base import Misfit, Model
 from opsflow.model.compute import Compute, Timeouts
-from opsflow.model.instance import Instance, MachineSettings
+from opsflow.model.instance import Instance, IpAddress, MachineSettings
 from opsflow.model.layer import Layer
 from opsflow.model.names import AppName, InstanceName, LayerName, ScheduleName, StackName
+from opsflow.model.paths import InsidePath
 from opsflow.model.references import broken_references
 from opsflow.model.schedule import Schedule
+from opsflow.model.tags import Tags
 
 BROKEN_REFERENCES = "broken_references"
 """Type of the validation error of a stack whose parts name each other wrongly."""
@@ -29,6 +31,16 @@ _REFERENCES: dict[str, Any] = {
     "apps": {"__all__": {"layers"}},
     "schedules": {"__all__": {"layers", "instances"}},
 }
+
+
+class RdsDbInstance(Model):
+    """A database instance that is registered with the stack (OpsWorks: RdsDbInstance)."""
+
+    rds_db_instance_arn: str = Field(
+        pattern=r"^arn:[a-z-]+:rds:", examples=["arn:aws:rds:eu-west-1:123456789012:db:shop"]
+    )
+    db_user: str
+    db_password: SecretStr
 
 
 class Stack(Model):
@@ -45,7 +57,7 @@ class Stack(Model):
     attributes: Attributes = Field(default_factory=dict)
     machine: MachineSettings = Field(default_factory=MachineSettings)
     """Defaults for all machines of the stack."""
-    recipe_paths: tuple[str, ...] = ("recipes",)
+    recipe_paths: tuple[InsidePath, ...] = ("recipes",)
     """Directories with recipe modules, relative to the project (the directory above `stacks/`)."""
     timeouts: Timeouts = Field(default_factory=Timeouts)
     description: str = ""
@@ -57,7 +69,13 @@ class Stack(Model):
         "Legendary_creatures_from_Japan", "Planets_and_Moons", "Roman_Deities", "Scottish_Islands", "US_Cities",
         "Wild_Cats",
     ] = "Layer_Dependent"  # fmt: skip
-    tags: dict[str, str] = Field(default_factory=dict)
+    use_opsworks_security_groups: bool = True
+    """Whether cloud machines get security groups made for the stack; without, each layer needs `security_group_ids`."""
+    rds_db_instances: tuple[RdsDbInstance, ...] = ()
+    """Databases that apps name in `data_sources`."""
+    elastic_ips: tuple[IpAddress, ...] = ()
+    """Addresses that belong to the stack; an instance names its own in `elastic_ip`."""
+    tags: Tags = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _references(self) -> Self:
@@ -65,6 +83,15 @@ class Stack(Model):
         if broken:
             lines = (f"{'/'.join(str(step) for step in one.at)}: {one.message}" for one in broken)
             raise PydanticCustomError(BROKEN_REFERENCES, "{text}", {"text": "; ".join(lines)})
+        return self
+
+    @model_validator(mode="after")
+    def _security_groups(self) -> Self:
+        if not self.use_opsworks_security_groups:
+            for name, layer in self.layers.items():
+                if not layer.security_group_ids:
+                    message = "without use_opsworks_security_groups every layer needs security_group_ids"
+                    raise Misfit(message, "layers", name)
         return self
 
     @property
