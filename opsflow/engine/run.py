@@ -20,7 +20,7 @@ from opsflow.engine.messages import (
 )
 from opsflow.engine.report import Report
 from opsflow.engine.script import Program, compile_operations
-from opsflow.engine.session import ConnectError, Connection, LinkLost, Why
+from opsflow.engine.session import ConnectError, Connection, LinkLost, ShellEnded, Why
 from opsflow.engine.shell import Exchange, Heard, HostBusy, Limits, Listener, NoShell, Shell
 from opsflow.model.result import HostResult, HostStatus
 from opsflow.ports import HostJob, HostObserver, PhaseChanged
@@ -94,10 +94,13 @@ class HostRun:
         except ConnectError as error:
             status = HostStatus.FAILED if error.why is Why.HOST_KEY else HostStatus.UNREACHABLE
             return self._report.result(status, str(error))
+        except ShellEnded as error:
+            return self._report.result(HostStatus.FAILED, f"{error}: it was ended, perhaps by a newer controller")
         except LinkLost as error:
             return self._report.result(HostStatus.UNREACHABLE, str(error))
         except (HostBusy, NoShell, OSError) as error:
-            return self._report.result(HostStatus.FAILED, str(error))
+            cancelled = self._cancel.is_set()
+            return self._report.result(HostStatus.CANCELLED if cancelled else HostStatus.FAILED, str(error))
         except Ended as end:
             return self._report.result(end.status, str(end))
         return self._report.result(HostStatus.OK, "")
@@ -163,7 +166,9 @@ class HostRun:
 
     def _read(self, shell: Shell, key: str) -> FactAnswer | None:
         """Something that is no fact of a recipe: the present content of a file, for a diff."""
-        return shell.fetch([key], self._limits).facts.get(key)
+        exchange = shell.fetch([key], self._limits)
+        self._ended_early(exchange)
+        return exchange.facts.get(key)
 
     # ------------------------------------------------------------------ running
 
@@ -226,12 +231,11 @@ class HostRun:
         progress = self._progress
         known, progress.known = progress.known, dict(exchange.facts)
         heard = {program.commands[number]: heard for number, heard in exchange.commands.items()}
-        for position, operation in enumerate(batch):
-            if not self._operation(operation, position, heard, known, exchange):
-                self._ended_early(exchange)
-                return False
+        complete = all(
+            self._operation(operation, position, heard, known, exchange) for position, operation in enumerate(batch)
+        )
         self._ended_early(exchange)
-        return True
+        return complete
 
     def _operation(
         self,
@@ -258,6 +262,8 @@ class HostRun:
             succeeded = self._report.command_ended(operation, step, command)
             outcomes.append(Outcome(command=_answer(command, succeeded)))
             if not succeeded:
+                self._report.operation_failed(operation)
+                self._ended_early(exchange)
                 return self._failed(operation, command)
         self._passed(operation)
         return True
@@ -268,7 +274,6 @@ class HostRun:
 
     def _failed(self, operation: PlannedOperation, command: Heard) -> bool:
         """A command failed: the end of this host, unless the recipe said to go on; what was assumed is void."""
-        self._report.operation_failed(operation)
         if not operation.ignore_errors:
             status = HostStatus.TIMEOUT if command.killed else HostStatus.FAILED
             raise Ended(status, self._report.detail)
@@ -276,6 +281,8 @@ class HostRun:
         return False
 
     def _ended_early(self, exchange: Exchange) -> None:
+        if exchange.lost is not None:
+            raise exchange.lost
         if exchange.stopped:
             cancelled = exchange.stopped.startswith("cancelled")
             raise Ended(HostStatus.CANCELLED if cancelled else HostStatus.TIMEOUT, exchange.stopped)

@@ -19,36 +19,47 @@ _start() { read -r _l <"/proc/$1/stat" || return 1; _l=${_l##*) }; set -- $_l; e
 _tree() {
   _all=$(for _f in /proc/[0-9]*/stat; do
     read -r _l <"$_f" || continue
-    _i=${_l%% *}; _l=${_l##*) }; set -- $_l; echo "$_i $2 $4 ${20}"
+    _i=${_l%% *}; _l=${_l##*) }; set -- $_l; echo "$_i $1 $2 $4 ${20}"
   done)
-  _since=; [ -z "$2" ] || _since=$(_start "$2")
-  _found=" $1 "; _more=1
+  _found=" $1 "; _more=1; _lines=
+  for _i in $4; do _found="$_found${_i%:*} "; done
   while [ -n "$_more" ]; do
     _more=
-    while read -r _i _pp _ss _st; do
+    while read -r _i _st _pp _ss _at; do
       case "$_found" in *" $_i "*) continue ;; esac
-      case "$_found" in *" $_pp "*) _found="$_found$_i "; _more=1; continue ;; esac
-      if [ -n "$_since" ] && [ "$_ss" = "$1" ] && [ "$_st" -ge "$_since" ]; then _found="$_found$_i "; _more=1; fi
+      case "$_found" in
+      *" $_pp "*) ;;
+      *) [ -n "$2" ] && [ "$_ss" = "$1" ] || continue
+        [ "$_at" -gt "$3" ] || { [ "$_at" = "$3" ] && [ "$_i" -gt "$2" ]; } || continue ;;
+      esac
+      _found="$_found$_i "; _more=1
     done <<_END_
 $_all
 _END_
   done
-  echo "$_found"
+  while read -r _i _st _pp _ss _at; do
+    case "$_st$_found" in Z* | X*) ;; *" $_i "*) echo "$_i:$_at" ;; esac
+  done <<_END_
+$_all
+_END_
 }
 _signal() { kill "-$1" "$2" 2>/dev/null || sudo -n kill "-$1" "$2" 2>/dev/null; }
 _end() {
-  _keep=" $2 "
+  case "$1" in '' | 0 | 1 | *[!0-9]*) return 1 ;; esac
+  _keep=" $2 "; _at=; _known=
+  [ -z "$3" ] || _at=$(_start "$3") || _at=0
   for _sig in TERM TERM TERM KILL KILL KILL; do
     _left=
-    for _i in $(_tree "$1" "$3"); do
-      case "$_keep" in *" $_i "*) continue ;; esac
-      [ -d "/proc/$_i" ] || continue
-      read -r _l <"/proc/$_i/stat" || continue
-      _l=${_l##*) }
-      case "$_l" in Z*) continue ;; esac
-      _left="$_left $_i"; _signal "$_sig" "$_i"
+    for _one in $(_tree "$1" "$3" "$_at" "$_known"); do
+      case "$_keep" in *" ${_one%:*} "*) continue ;; esac
+      _left="$_left $_one"
+      _signal "$_sig" "${_one%:*}"
     done 2>/dev/null
     [ -n "$_left" ] || return 0
+    _known=
+    for _one in $_left; do
+      [ "$(_start "${_one%:*}")" != "${_one#*:}" ] || _known="$_known $_one"
+    done 2>/dev/null
     sleep 0.3 2>/dev/null || sleep 1
   done
   return 1
@@ -79,24 +90,38 @@ trap 'exit 141' PIPE
 trap 'exit 143' HUP TERM
 _L=
 _lock() {
-  if [ -w /run ]; then _try=/run/opsflow.lock; else _try=/tmp/opsflow-$(id -u).lock; fi
+  _u=$(id -u)
+  for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do
+    [ -d "$_d" ] && [ -w "$_d" ] || continue
+    _take "$_d/opsflow-$_u.lock" "$@"; _y=$?
+    [ "$_y" = 2 ] || return "$_y"
+  done
+  _m l none
+}
+_take() {
   _t=0
-  while ! mkdir "$_try"; do
-    if [ ! -d "$_try" ]; then _m l none; return 0; fi
-    _lp=; _le=0; _lo=; _lr=
-    read -r _lp _ls _le _lo _lr <"$_try/by"
+  while ! (umask 077; mkdir "$1"); do
+    [ -d "$1" ] || return 2
+    if [ -L "$1" ] || [ ! -O "$1" ]; then _m l held another-user -; return 1; fi
+    _lp=; _ls=; _le=0; _lo=-; _lr=-
+    read -r _lp _ls _le _lo _lr <"$1/by"
     if [ -n "$_lp" ] && [ "$(_start "$_lp")" = "$_ls" ]; then
-      if [ "$_lo" = "$1" ] && [ "$_le" -lt "$2" ]; then _end "$_lp"; rm -rf "$_try"; continue; fi
+      if [ "$_lo" = "$2" ] && [ "$_le" -lt "$3" ]; then _end "$_lp"; _drop "$1"; continue; fi
       [ "$_t" -lt 5 ] || { _m l held "$_lo" "$_lr"; return 1; }
       sleep 1
-    elif [ -n "$_lp" ] || [ "$_t" -gt 1 ]; then rm -rf "$_try"
+    elif [ -n "$_lp" ] || [ "$_t" -gt 1 ]; then _drop "$1"
     else sleep 1; fi
     _t=$((_t + 1))
-    [ "$_t" -lt 12 ] || { _m l held - -; return 1; }
+    [ "$_t" -lt 12 ] || { _m l held "$_lo" "$_lr"; return 1; }
   done
-  _L=$_try
-  printf '%s %s %s %s %s\n' $$ "$(_start $$)" "$2" "$1" "$3" >"$_L/by"
+  printf '%s %s %s %s %s\n' $$ "$(_start $$)" "$3" "$2" "$4" >"$1/by" || { rm -rf "$1"; return 2; }
+  _L=$1
   _m l ok
+}
+_drop() {
+  mv "$1" "$1.$$" || return 0
+  _np=; read -r _np _ <"$1.$$/by"
+  if [ "$_np" = "$_lp" ]; then rm -rf "$1.$$"; else mv "$1.$$" "$1"; fi
 }
 _read() {
   eval "_c=\$_c$1"
@@ -126,8 +151,8 @@ _x() {
   cat <"$_D/o" >&3 & _p=$!
   cat <"$_D/e" >&4 & _q=$!
   exec 5>"$_D/o" 6>"$_D/e"
-  _m s "$1" "$_p" "$_q"
-  (exec >&5 2>&6 3>&- 4>&- 5>&- 6>&- <"$2"; eval "$3")
+  _m s "$1" "$_p" "$_q"; _e s "$1"
+  (exec >&5 2>&6 3>&- 4>&- 5>&- 6>&- <"$2"; _s=$3; shift 3; eval "$_s")
   _r=$?
   exec 5>&- 6>&-
   _m x "$1" "$_r"
@@ -142,12 +167,11 @@ _m h $$ "${_D:--}" "$_S"
 
 def prelude(nonce: str) -> str:
     """What a new shell is told first; it answers with the frame ``h PID RUN_DIRECTORY STAGING_DIRECTORY``."""
-    # In one function, so that nothing of it runs before all of it has arrived.
     return f"_N={nonce}\n{PROC}{PRELUDE}"
 
 
 def lock(owner: str, epoch: int, run: str) -> str:
-    """Take the host's lock: ``l ok``, ``l none`` (no place for it) or ``l held OWNER RUN``.
+    """Take the host's lock: ``l ok``, ``l none`` (no directory takes it) or ``l held OWNER RUN``.
 
     A holder with the same owner and an older epoch is a leftover of a controller that is gone: it is ended.
     """

@@ -49,6 +49,10 @@ class LinkLost(Exception):
     """The connection ended while it was used."""
 
 
+class ShellEnded(LinkLost):
+    """What ran on the channel has ended; the connection itself stands."""
+
+
 class Connection:
     """An authenticated SSH connection to one machine."""
 
@@ -198,15 +202,22 @@ class Channel:
         """What has arrived on standard output and error; waits at most ``wait`` seconds for something.
 
         Raises:
-            LinkLost: the channel has ended and everything was read.
+            ShellEnded: what it runs has ended and everything was read.
+            LinkLost: the connection is gone and everything was read.
         """
         if not self._ready():
             self._poll.poll(wait * 1000)
         out = self._channel.recv(1 << 18) if self._channel.recv_ready() else b""
         err = self._channel.recv_stderr(1 << 18) if self._channel.recv_stderr_ready() else b""
         if not out and not err and (self._channel.eof_received or self._channel.closed) and not self._ready():
-            raise LinkLost(f"lost the connection to {self._name}")
+            raise self._end()
         return out, err
+
+    def _end(self) -> LinkLost:
+        """Why nothing comes any more. The exit code follows the end of the output."""
+        if self._channel.status_event.wait(2) and self._channel.get_transport().is_active():
+            return ShellEnded(f"the shell on {self._name} ended with {_how(self._channel.recv_exit_status())}")
+        return LinkLost(f"lost the connection to {self._name}")
 
     def _ready(self) -> bool:
         return self._channel.recv_ready() or self._channel.recv_stderr_ready()
@@ -221,7 +232,7 @@ class Channel:
             raise LinkLost(f"no answer from {self._name} within {timeout:g} s")
         code = self._channel.recv_exit_status()
         if code == -1:
-            raise LinkLost(f"lost the connection to {self._name}")
+            raise self._end()
         return code
 
     def close(self) -> None:
@@ -308,6 +319,10 @@ def _private_key(path: Path) -> paramiko.PKey:
     except (paramiko.SSHException, OSError, ValueError, TypeError) as error:
         message = f"the private key {path} cannot be read: {_reason(error)}"
     raise ConnectError(Why.AUTHENTICATION, message) from None
+
+
+def _how(code: int) -> str:
+    return "a signal" if code < 0 else f"exit code {code}"
 
 
 def _no_sftp() -> paramiko.SFTPClient:

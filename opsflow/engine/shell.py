@@ -14,12 +14,14 @@ from opsflow.engine import script
 from opsflow.engine.frames import Frames
 from opsflow.engine.messages import FactAnswer
 from opsflow.engine.script import FactNumbers, Program
-from opsflow.engine.session import Channel, Connection, LinkLost
+from opsflow.engine.session import Channel, Connection, LinkLost, ShellEnded
 
 KEPT = 10_000_000
 """Bytes of output kept of one command; the rest is counted."""
 LEFTOVERS = 1.0
-"""Seconds after a command's exit in which its output must end; then a background process holds it."""
+"""Seconds of silence after a command's exit; then a background process holds its output."""
+FLOOD = 5.0
+"""Seconds after a command's exit in which its output must end, even if a background process keeps printing."""
 ENDING = 15.0
 """Seconds for a killed command to be reported by its shell."""
 
@@ -67,6 +69,10 @@ class Exchange:
     """Frames of other kinds."""
     stopped: str = ""
     """Why the host's shell was ended: the run's deadline, or cancelled."""
+    lost: LinkLost | None = None
+    """The connection or the shell ended in the middle; what is known until then is here."""
+    noise: bytes = b""
+    """What was printed where no command ran: a login shell's own messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +118,25 @@ class Shell:
         for words in hello.words:
             if words[0] == "h" and len(words) >= 4:
                 self.pid, self.directory, self.staging = int(words[1]), words[2], words[3]
-        if not self.pid or self.directory == "-":
-            raise NoShell("no directory on the host takes a FIFO: tried /run, /dev/shm, /tmp, /var/tmp and the home")
+        why = _no_shell(hello, self.directory)
+        if why:
+            self._channel.close()
+            raise NoShell(why)
 
     def lock(self, owner: str, epoch: int, run: str, limits: Limits) -> None:
         """Take the host's lock.
 
         Raises:
             HostBusy: somebody else holds it.
+            NoShell: no directory of the host takes the lock.
+            LinkLost: the connection is gone.
         """
-        for words in self._exchange(script.lock(owner, epoch, run), limits).words:
+        exchange = self._exchange(script.lock(owner, epoch, run), limits)
+        if exchange.lost is not None:
+            raise exchange.lost
+        if ["l", "none"] in exchange.words:
+            raise NoShell("no directory on the host takes the lock: tried /run, /dev/shm, /tmp, /var/tmp and the home")
+        for words in exchange.words:
             if words[:2] == ["l", "held"]:
                 raise HostBusy(f"another run holds this host (owner {words[2]}, run {words[3]})")
 
@@ -159,6 +174,8 @@ class Shell:
 
     def kill(self, heard: Heard | None, *, whole: bool) -> bool:
         """End the command that runs (with ``whole`` the shell too); whether the host says that it is gone."""
+        if not self.pid:
+            return False
         relays = heard.relays if heard is not None else ()
         try:
             return self._connection.call(script.end_processes(self.pid, whole=whole, relays=relays), 30) == 0
@@ -196,27 +213,38 @@ class _Loop:
         self._result = Exchange()
         self._done = [False, False]
         self._current: int | None = None
+        self._current_error: int | None = None
         self._fact = bytearray()
         self._fact_errors: list[bytes] = []
         self._errors = bytearray()
         self._pending_facts: list[tuple[int, int, bytes]] = []
         self._quiet_since = shell.now
-        self._told_end: set[int] = set()
+        self._half_ended: set[int] = set()
+        self._killed_at = 0.0
 
     def listen(self) -> Exchange:
-        while not all(self._done):
-            out, err = self._shell.channel.read(self._wait())
-            if out or err:
-                self._quiet_since = self._shell.now
-            outs, errs = self._shell.split(out, err)
-            for item in outs:
-                self._take_out(item)
-            for item in errs:
-                self._take_err(item)
-            self._check_limits()
-            if self._result.stopped:
-                break
+        try:
+            while not all(self._done) and not self._result.stopped:
+                self._hear_once()
+        except LinkLost as error:
+            self._result.lost = error
+            for heard in self._result.commands.values():
+                if heard.exited is None and not heard.killed:
+                    heard.killed = "the connection was lost while it ran"
+        self._result.noise = bytes(self._fact + self._errors)
         return self._result
+
+    def _hear_once(self) -> None:
+        out, err = self._shell.channel.read(self._wait())
+        if out or err:
+            self._quiet_since = self._shell.now
+        outs, errs = self._shell.split(out, err)
+        for item in outs:
+            self._take_out(item)
+        for item in errs:
+            self._take_err(item)
+        if not all(self._done):
+            self._check_limits()
 
     def _wait(self) -> float:
         heard = self._heard()
@@ -225,16 +253,25 @@ class _Loop:
     def _heard(self) -> Heard | None:
         return None if self._current is None else self._result.commands[self._current]
 
+    def _begin(self, number: int) -> Heard:
+        """The command, which either stream may announce first."""
+        if number not in self._result.commands:
+            self._result.commands[number] = Heard(self._shell.now)
+            self._listener.started(number)
+        return self._result.commands[number]
+
+    def _hear(self, number: int, stream: str, data: bytes) -> None:
+        self._result.commands[number].add(stream, data)
+        self._listener.output(number, stream, data)
+
     # ------------------------------------------------------------------ standard output
 
     def _take_out(self, item: bytes | list[str]) -> None:
         if isinstance(item, bytes):
-            heard = self._heard()
-            if heard is None:
+            if self._current is None:
                 self._fact += item
             else:
-                heard.add("stdout", item)
-                self._listener.output(self._current or 0, "stdout", item)
+                self._hear(self._current, "stdout", item)
             return
         kind, *words = item
         handler: Mapping[str, Callable[[list[str]], None]] = {
@@ -248,10 +285,8 @@ class _Loop:
 
     def _started(self, words: list[str]) -> None:
         self._current = int(words[0])
-        heard = Heard(self._shell.now, (int(words[1]), int(words[2])))
-        self._result.commands[self._current] = heard
+        self._begin(self._current).relays = (int(words[1]), int(words[2]))
         self._fact.clear()
-        self._listener.started(self._current)
 
     def _exited(self, words: list[str]) -> None:
         heard = self._result.commands[int(words[0])]
@@ -261,14 +296,13 @@ class _Loop:
         number = int(words[0])
         self._result.commands[number].ended = self._shell.now
         self._current = None
-        self._tell_end(number)
+        self._end_half(number)
 
-    def _tell_end(self, number: int) -> None:
-        """Tell the listener once, when both streams have ended."""
-        if number in self._told_end:
-            heard = self._result.commands[number]
-            self._listener.ended(number, heard)
-        self._told_end.add(number)
+    def _end_half(self, number: int) -> None:
+        """Tell the listener when both streams have ended."""
+        if number in self._half_ended:
+            self._listener.ended(number, self._result.commands[number])
+        self._half_ended.add(number)
 
     def _fact_read(self, words: list[str]) -> None:
         self._pending_facts.append((int(words[0]), int(words[1]), bytes(self._fact)))
@@ -291,18 +325,18 @@ class _Loop:
 
     def _take_err(self, item: bytes | list[str]) -> None:
         if isinstance(item, bytes):
-            self._errors += item[: max(0, KEPT - len(self._errors))]
-            number = next((n for n in self._result.commands if n not in self._told_end), self._current)
-            if number is not None:
-                self._result.commands[number].stderr_bytes += len(item)
-                self._listener.output(number, "stderr", item)
+            if self._current_error is None:
+                self._errors += item[: max(0, KEPT - len(self._errors))]
+            else:
+                self._hear(self._current_error, "stderr", item)
             return
         kind, *words = item
-        if kind == "c":
-            heard = self._result.commands.setdefault(int(words[0]), Heard(self._shell.now))
-            heard.stderr, self._errors = self._errors, bytearray()
-            heard.stderr_bytes = max(heard.stderr_bytes, len(heard.stderr))
-            self._tell_end(int(words[0]))
+        if kind == "s":
+            self._current_error = int(words[0])
+            self._begin(self._current_error)
+        elif kind == "c":
+            self._current_error = None
+            self._end_half(int(words[0]))
         elif kind == "f":
             self._fact_errors.append(bytes(self._errors))
             self._errors.clear()
@@ -321,13 +355,13 @@ class _Loop:
         elif heard is None:
             if not all(self._done) and now - self._quiet_since > self._limits.command(-1):
                 self._stop("a fact took too long")
-        elif heard.killed:
-            if heard.ended is None and now - self._quiet_since > ENDING:
-                self._stop(heard.killed)
         elif heard.exited is not None:
-            if now - max(heard.exited, self._quiet_since) > LEFTOVERS:
+            if now - max(heard.exited, self._quiet_since) > LEFTOVERS or now - heard.exited > FLOOD:
                 self._shell.drop_relays(heard)
                 heard.exited = now
+        elif heard.killed:
+            if now - self._killed_at > ENDING:
+                self._stop(heard.killed)
         elif now - heard.started > self._limits.command(self._current or 0):
             self._time_out(heard)
 
@@ -337,7 +371,7 @@ class _Loop:
         heard.killed = f"timed out after {limit:g} s" + (
             "; ended on the host" if gone else "; could NOT be ended on the host"
         )
-        self._quiet_since = self._shell.now
+        self._killed_at = self._shell.now
 
     def _stop(self, why: str) -> None:
         heard = self._heard()
@@ -345,6 +379,21 @@ class _Loop:
         self._result.stopped = why + ("; ended on the host" if gone else "; could NOT be ended on the host")
         if heard is not None and not heard.killed:
             heard.killed = self._result.stopped
+
+
+def _no_shell(hello: Exchange, directory: str) -> str:
+    """Why the host cannot run the engine's shell; empty when it can."""
+    noise = " ".join(hello.noise.decode(errors="backslashreplace").split())[:500]
+    said = f"; it printed: {noise}" if noise else ""
+    if isinstance(hello.lost, ShellEnded):
+        return f"the login shell of the SSH user does not run commands: {hello.lost}{said}"
+    if hello.lost is not None:
+        raise hello.lost
+    if hello.stopped:
+        return f"the login shell of the SSH user did not start sh: {hello.stopped.partition(';')[0]}{said}"
+    if directory in ("", "-"):
+        return "no directory on the host takes a FIFO: tried /run, /dev/shm, /tmp, /var/tmp and the home"
+    return ""
 
 
 def _text(data: bytes) -> str:
