@@ -89,6 +89,9 @@ class Applying:
         if strange := [step.kind for step in plan.steps if step.kind not in _APPLICABLE]:
             raise UsageError(f"a plan with the step '{strange[0]}' cannot be applied; use 'opsflow run'")
         observed = self._office.records.load()
+        for step in plan.steps:
+            if step.instance not in self._parts.stack.members and step.instance not in observed.instances:
+                raise UsageError(f"the plan names the instance '{step.instance}', which the stack does not have")
         plan.fingerprint.check(self._office.inputs(observed).fingerprint(observed))
         planned = [
             Planned(step.instance, _EVENT_OF_STEP.get(step.kind, step.kind).value, step.recipes, step.apps)

@@ -28,7 +28,21 @@ class Bundles:
         Raises:
             SourceError: it cannot be fetched.
         """
-        key = (app, self.revision(app, observed))
+        return self._at(app, self.revision(app, observed))
+
+    def deployed(self, app: str, there: Deployed) -> Bundle | None:
+        """The bundle of what is deployed on an instance; None when the source has only something else by now.
+
+        Raises:
+            SourceError: it cannot be fetched.
+        """
+        # Only git can be asked for an older revision.
+        git = self._parts.stack.apps[app].source.kind == "git"
+        found = self._at(app, there.revision if git else None)
+        return found if found.revision.startswith(there.revision) else None
+
+    def _at(self, app: str, revision: str | None) -> Bundle:
+        key = (app, revision)
         with self._locks.of(app):
             if key not in self._fetched:
                 found = self._fetch(*key)

@@ -19,9 +19,8 @@ from opsflow.model.machine import Machine
 from opsflow.model.result import HostResult, HostStatus
 from opsflow.model.snapshot import EventSnapshot, NodeSnapshot
 from opsflow.model.state import InstanceState, InstanceStatus
-from opsflow.ports import HostJob
+from opsflow.ports import Bundle, HostJob
 
-_FETCHING = (CommandType.SETUP, CommandType.DEPLOY, CommandType.EXECUTE_RECIPES)
 _EVENTS = {CommandType.ROLLBACK: LifecycleEvent.DEPLOY}
 
 
@@ -130,13 +129,28 @@ class Executor:
         if command.type is CommandType.ROLLBACK:
             back = {app: state.apps[app].previous[0] for app in command.apps}
             return AppsNow(deploying=command.apps, rollback_to=back)
-        if command.type not in _FETCHING:
-            return AppsNow(deploying=command.apps)
-        wanted = command.apps if command.type is CommandType.DEPLOY else mine
-        return AppsNow(
-            bundles={app: self._work.bundles.fetch(app, observed) for app in wanted if app in mine},
-            deploying=command.apps,
-        )
+        if command.type in (CommandType.SETUP, CommandType.DEPLOY):
+            wanted = command.apps if command.type is CommandType.DEPLOY else mine
+            bundles = {app: self._work.bundles.fetch(app, observed) for app in wanted if app in mine}
+            return AppsNow(bundles=bundles, deploying=command.apps)
+        if command.type is CommandType.EXECUTE_RECIPES:
+            return AppsNow(bundles=self._bundles_there(command, state, mine))
+        return AppsNow(deploying=command.apps)
+
+    def _bundles_there(self, command: Command, state: InstanceState, apps: Sequence[str]) -> dict[str, Bundle]:
+        """What is deployed on the instance, for recipes that may want it; they also run when it cannot be fetched."""
+        found = {}
+        for app in apps:
+            if app in state.apps:
+                try:
+                    bundle = self._work.bundles.deployed(app, state.apps[app])
+                except SourceError as error:
+                    text = f"{state.name} runs its recipes without the bundle of {app}: {error.message}"
+                    self._work.ledger.write(News.of(command, "app.unavailable", text))
+                    continue
+                if bundle is not None:
+                    found[app] = bundle
+        return found
 
     # ---------------------------------------------------------------------------------------- committing
 

@@ -105,6 +105,7 @@ class ControllerWorld:
         self.listener = Listener()
         self.file_digest = "file-1"
         self.parallel = 8
+        self.debounce = 2.0
 
     def change(self, stack: Stack) -> None:
         self.stack = stack
@@ -129,6 +130,7 @@ class ControllerWorld:
                 clock=self.clock,
                 observe=self.listener,
                 parallel=self.parallel,
+                debounce=self.debounce,
             )
 
     def do(self, action) -> Outcome:

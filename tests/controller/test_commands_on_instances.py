@@ -84,6 +84,22 @@ def test_recipes_run_in_the_given_order_with_overrides(world):
     assert world.store.run(outcome.run.id).request["options"] == {"attributes": {"x": {"y": 1}}, "timeout": 7}
 
 
+def test_recipes_see_the_bundle_of_what_is_deployed(world):
+    world.sources.head = "b"
+    world.do(lambda c: c.run_recipes(["base.report"], Targets(only=("app1",))))
+    (app,) = world.engine.jobs[0].node.apps
+    assert (app.release, app.bundle, app.deploy) == ("a" * 12, "/cache/storefront-aaaaaaaaaaaa.tar.gz", False)
+
+
+def test_recipes_also_run_when_a_source_cannot_be_fetched(world):
+    world.sources.broken = "git: no route to host"
+    outcome = world.do(lambda c: c.run_recipes(["base.report"]))
+    assert outcome.exit_code is ExitCode.OK
+    assert "app.unavailable" in world.listener.kinds("app1")
+    (app,) = next(job.node.apps for job in world.engine.jobs if job.node.name == "app1")
+    assert (app.release, app.bundle) == ("a" * 12, None)
+
+
 def test_an_unknown_recipe_is_refused(world):
     with pytest.raises(UsageError, match=r"base\.repotr"):
         world.do(lambda c: c.run_recipes(["base.repotr"]))
