@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from opsflow.clock import Clock
 from opsflow.errors import ProviderError
@@ -20,6 +22,23 @@ from opsflow.providers.compute.sandbox.spawn import PROCESS_FILE, spawn
 
 GRACE = 3.0
 """Seconds that the processes of a sandbox have to end when it is stopped."""
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _translated(method: Callable[P, R]) -> Callable[P, R]:
+    """What the operating system refuses is the provider's failure, also where nobody thought of it."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except OSError as error:
+            raise ProviderError(f"sandbox: {method.__name__} failed: {error}") from error
+
+    return call
 
 
 class SandboxProvider:
@@ -42,6 +61,7 @@ class SandboxProvider:
         parent = self._directory.parent
         self._project = parent.parent if parent.name == ".opsflow" else parent
 
+    @_translated
     def check(self) -> None:
         """Try everything that a sandbox needs, for real.
 
@@ -52,37 +72,45 @@ class SandboxProvider:
         bases.check_base(bases.MACHINE)
         self._places.check()
 
+    @_translated
     def create(self, request: MachineRequest) -> Machine:
         """Make and start the sandbox of the token, or bring a half-made one to an end."""
-        options = Options.parse(request.options)
         bases.check_system()
+        options = Options.parse(request.options)
+        self._base(options)
         with self._registry.locked(request.token) as lock:
-            record = self._registry.read(request.token) or self._registry.write(
-                Record(
-                    token=request.token,
-                    stack=request.stack,
-                    instance=request.instance,
-                    options=options,
-                    created_at=self._clock.now(),
+            record = self._registry.read(request.token)
+            if record is None or not record.furnished:
+                record = self._registry.write(
+                    Record(
+                        token=request.token,
+                        stack=request.stack,
+                        instance=request.instance,
+                        options=options,
+                        created_at=record.created_at if record else self._clock.now(),
+                    )
                 )
-            )
             return self._run(record, lock)
 
+    @_translated
     def find(self, token: str) -> Machine | None:
         """The sandbox of that token as it is now."""
         record = self._registry.read(token)
         return self._machine(record) if record and self._whole(record) else None
 
+    @_translated
     def list(self, stack: str) -> Sequence[Machine]:
         """The sandboxes of that stack, oldest first."""
         mine = (record for record in self._registry.list() if record.stack == stack)
         return [self._machine(record) for record in mine if self._whole(record)]
 
+    @_translated
     def start(self, machine: Machine) -> Machine:
         """Start it with the disk and the host key that it had."""
         with self._registry.locked(machine.token) as lock:
             return self._run(self._known(machine), lock)
 
+    @_translated
     def stop(self, machine: Machine) -> Machine:
         """End its processes, gently first; its disk stays."""
         with self._registry.locked(machine.token):
@@ -90,6 +118,7 @@ class SandboxProvider:
             self._end(record, grace=GRACE)
             return self._machine(record)
 
+    @_translated
     def reboot(self, machine: Machine) -> Machine:
         """End its processes and start it again."""
         with self._registry.locked(machine.token) as lock:
@@ -97,6 +126,7 @@ class SandboxProvider:
             self._end(record, grace=GRACE)
             return self._run(record, lock)
 
+    @_translated
     def terminate(self, machine: Machine) -> None:
         """End its processes, delete its files, give its address back."""
         if self._registry.read(machine.token) is None:
@@ -121,7 +151,7 @@ class SandboxProvider:
             record = self._settle(self._furnish(record))
             spawn(
                 self._directory_of(record),
-                lower=self._base(record),
+                lower=self._base(record.options),
                 hostname=record.instance,
                 init=["/bin/sh", identity.INIT],
                 cgroups=cgroups.make(groups),
@@ -136,7 +166,7 @@ class SandboxProvider:
             return record
         host_key = KeyPair.generate()
         identity.furnish(
-            Disk(directory, self._base(record)),
+            Disk(directory, self._base(record.options)),
             name=record.instance,
             host_key=host_key,
             authorized=self._key.pair().public,
@@ -148,14 +178,14 @@ class SandboxProvider:
         """Make sure of an address: the one it had unless somebody took it while this machine was off."""
         before = Endpoint(record.address, record.port) if record.address and record.port else None
         now = self._addresses.reserve(self._registry.file(record.token), before)
-        disk = Disk(self._directory_of(record), self._base(record))
+        disk = Disk(self._directory_of(record), self._base(record.options))
         identity.settle(disk, name=record.instance, at=now, before=record.address)
         return self._registry.write(
             record.model_copy(update={"address": now.address, "port": now.port, "wanted": True})
         )
 
-    def _base(self, record: Record) -> Path:
-        base = bases.unpacked(record.options.root_path(self._project), self._directory / "roots", self._clock)
+    def _base(self, options: Options) -> Path:
+        base = bases.unpacked(options.root_path(self._project), self._directory / "roots", self._clock)
         bases.check_base(base)
         return base
 
