@@ -34,9 +34,10 @@ Unknown keys are errors. A field without a default is required.
 
 NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null", Any: "anything"}
 LIMITS = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}", "min_length": "at least {} of them",
-          "max_length": "at most {} long", "pattern": "matches `{}`"}  # fmt: skip
+          "max_length": "at most {} long"}  # fmt: skip
 # Written in a shorter way than their types say.
 SHORTHAND = {
+    ("Compute", "provider"): "`sandbox`, `static`, `container`, `ec2`",
     ("Layer", "recipes"): "list of modules, or [Recipes](#recipes)",
     ("Instance", "hours"): "days and hours, such as `{mon-fri: 8-20}`",
     ("App", "environment"): "map of name to text, or to [EnvironmentValue](#environmentvalue)",
@@ -74,7 +75,7 @@ def _models(annotation: Any) -> Iterator[type]:
 def section(model: type) -> Iterator[str]:
     """A heading, the model's own words, and a row a field."""
     yield f"## {model.__name__}\n"
-    yield f"{inspect.getdoc(model)}\n"
+    yield f"{(inspect.getdoc(model) or '').replace('``', '`')}\n"
     yield "| field | value | default | |\n|---|---|---|---|"
     for name, field in model.model_fields.items():
         kind = SHORTHAND.get((model.__name__, name)) or type_of(field.annotation)

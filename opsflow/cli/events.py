@@ -29,7 +29,7 @@ def events(
     output: Streaming,
     stack: Annotated[
         str | None,
-        typer.Argument(metavar="[STACK]", autocompletion=completions.stacks, help="Only this stack; default: all."),
+        typer.Argument(metavar="STACK", autocompletion=completions.stacks, help="Only this stack; default: all."),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones; ^C ends.")] = False,
     run: Annotated[

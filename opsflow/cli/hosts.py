@@ -42,7 +42,8 @@ def ssh(
         str, typer.Argument(metavar="INSTANCE", autocompletion=completions.instances, help="Which one.")
     ],
     remote: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- COMMAND...]", help="Run this instead of a login shell.")
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", help="Run this instead of a login shell; write it after --."),
     ] = None,
 ) -> int:
     """Open a shell on an instance with the system's ssh; its host key is the recorded one, or it is refused."""
@@ -66,7 +67,9 @@ def _machines(invocation: Invocation, loaded: LoadedStack) -> dict[str, Machine]
     """The machines that are there to be reached, whatever the status of their instances."""
     with invocation.project.reader() as store:
         state = store.state(loaded.stack.name)
-    return {name: found.machine for name, found in state.instances.items() if found.machine and found.machine.address}
+    machines = {name: found.machine for name, found in state.instances.items() if found.machine}
+    ordered = [*(name for name in loaded.stack.members if name in machines), *machines]
+    return {name: machines[name] for name in dict.fromkeys(ordered) if machines[name].address}
 
 
 def _shell_command(words: Sequence[str]) -> str:
@@ -82,9 +85,7 @@ def exec_(
     stack: StackArgument,
     remote: Annotated[
         list[str],
-        typer.Argument(
-            metavar="-- COMMAND...", help="One word is a shell command; several are a command and arguments."
-        ),
+        typer.Argument(metavar="COMMAND", help="One word is a shell command; several are a command and arguments."),
     ],
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="TIME", help="Time limit on each, e.g. 90 or 10m.")
@@ -161,7 +162,7 @@ def facts(
     targets: TargetOptions,
     stack: StackArgument,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[FACT]...", help="Such as server.Os; default: a few of the machine.")
+        list[str] | None, typer.Argument(metavar="FACT", help="Such as server.Os; default: a few of the machine.")
     ] = None,
 ) -> int:
     """Read facts of machines, as recipes get them."""

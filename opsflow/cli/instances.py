@@ -19,7 +19,7 @@ from opsflow.errors import ExitCode
 app = commands()
 InstancesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[INSTANCE]...", autocompletion=completions.instances, help="As with --only; default: all."),
+    typer.Argument(metavar="INSTANCE", autocompletion=completions.instances, help="As with --only; default: all."),
 ]
 
 

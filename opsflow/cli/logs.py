@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsflow.cli.text import clean, duration, one_line
@@ -32,9 +33,15 @@ def lines(terminal: Terminal, command: Command, result: HostResult | None) -> It
 
 def describe(operation: OperationResult) -> str:
     """One operation on one line."""
-    where = f" ({operation.file}:{operation.line})" if operation.file else ""
+    where = f" ({shown(operation.file)}:{operation.line})" if operation.file else ""
     took = f" {duration(operation.duration)}" if operation.duration >= 0.05 else ""
     return f"{operation.status.value.replace('_', ' '):<12} {one_line(operation.name)}{where}{took}"
+
+
+def shown(file: str) -> str:
+    """A file's path as it is written from here."""
+    path, here = Path(file), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else file
 
 
 def _output_lines(output: CommandOutput) -> Iterator[str]:

@@ -38,7 +38,7 @@ def plan(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[EVENT|RECIPE...]",
+            metavar="EVENT|RECIPE",
             autocompletion=completions.events_and_recipes,
             help="Plan this event, or these recipes, instead of up.",
         ),

@@ -122,7 +122,7 @@ class PlainLog:
 
     def entry(self, entry: JournalEntry) -> None:
         """A journal entry, on one line."""
-        text = one_line(entry.message)
+        text = _said_of(entry.instance, one_line(entry.message))
         style = "red" if entry.kind.endswith(("failed", "lost", "expired")) else ""
         self._line(entry.instance, self._terminal.paint(text, style))
 
@@ -159,6 +159,13 @@ class PlainLog:
     def _line(self, instance: str | None, text: str) -> None:
         prefix = self._terminal.paint(f"[{one_line(instance)}]", "cyan") + " " if instance else ""
         self._write(prefix + text)
+
+
+def _said_of(instance: str | None, message: str) -> str:
+    """The message without the name that stands in front of the line anyway."""
+    if not instance:
+        return message
+    return message.removeprefix(f"{instance} ").replace(f" on {instance}", "", 1)
 
 
 @dataclass

@@ -40,7 +40,7 @@ def validate(
     output: Output,
     stacks: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[STACK]...", autocompletion=completions.stacks, help="Default: all stacks."),
+        typer.Argument(metavar="STACK", autocompletion=completions.stacks, help="Default: all stacks."),
     ] = None,
 ) -> int:
     """Check stack files and their recipes; every problem with file, line and column."""

@@ -23,7 +23,7 @@ WORTH_NAMING = 0.5
 def print_recap(terminal: Terminal, outcome: Outcome) -> None:
     """Print the recap on stderr; the first error and the retry command are the last things on the screen."""
     found = _by_instance(outcome)
-    rows = [_row(name, commands, outcome) for name, commands in found.items()]
+    rows = [_row(name, commands, outcome) for name, commands in sorted(found.items())]
     if rows:
         headings = ("INSTANCE", "RESULT", "OK", "CHANGED", "FAILED", "UNREACHABLE", "TOOK")
         terminal.note()

@@ -25,7 +25,7 @@ def run(
     what: Annotated[
         list[str],
         typer.Argument(
-            metavar="EVENT|RECIPE...",
+            metavar="EVENT|RECIPE",
             autocompletion=completions.events_and_recipes,
             help="setup, configure, deploy, undeploy or shutdown; or recipes such as nginx.setup, in order.",
         ),

@@ -34,7 +34,7 @@ def list_(
     output: Output,
     stack: Annotated[
         str | None,
-        typer.Argument(metavar="[STACK]", autocompletion=completions.stacks, help="Only this stack; default: all."),
+        typer.Argument(metavar="STACK", autocompletion=completions.stacks, help="Only this stack; default: all."),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=10000, help="The newest N.")] = 20,
 ) -> int:
@@ -55,7 +55,16 @@ def list_(
 def _row(run: Run) -> Sequence[object]:
     seconds = (run.completed_at - run.created_at).total_seconds() if run.completed_at else None
     note = run.comment or run.detail
-    return run.id, run.stack, run.action, run.status, moment(run.created_at), duration(seconds), run.actor, note
+    return (
+        run.id,
+        run.stack,
+        run.action,
+        run.status,
+        moment(run.created_at),
+        duration(seconds),
+        run.actor.partition(" pid ")[0],
+        note,
+    )
 
 
 @command(app)
@@ -98,7 +107,7 @@ def _entry_lines(terminal: Terminal, entry: dict[str, Any]) -> list[str]:
     lines = [f"{terminal.paint(entry['name'], 'bold', data=True)} {entry['event']}: {entry['status']}{took}{reason}"]
     if entry["operations"]:
         rows = [
-            (f"  {o['status']}", o["name"], f"{o['file']}:{o['line']}" if o["file"] else o["recipe"],
+            (f"  {o['status']}", o["name"], f"{logs.shown(o['file'])}:{o['line']}" if o["file"] else o["recipe"],
              duration(o["duration"]), "" if o["exit_code"] is None else o["exit_code"])
             for o in entry["operations"]
         ]  # fmt: skip

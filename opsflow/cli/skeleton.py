@@ -56,9 +56,9 @@ def shutdown(node: Node) -> None:
 
 TEMPLATE = """\
 {{ greeting }} from {{ me }}. In this layer:
-{% for name, address in members %}
+{%- for name, address in members %}
 - {{ name }} at {{ address }}
-{% endfor %}
+{%- endfor %}
 """
 
 INVENTORY = """\

@@ -17,21 +17,37 @@ from opsflow.engine.fake import FakeEngine
 from opsflow.providers.compute.fake import FakeProvider
 from opsflow.wiring import PROVIDERS, Adapters
 
-CLOCK = SystemClock()
+
+class HurriedClock(SystemClock):
+    """Time passes faster, so that nobody waits for bursts of configure to settle."""
+
+    FACTOR = 20
+
+    def monotonic(self) -> float:
+        """Seconds, more of them."""
+        return super().monotonic() * self.FACTOR
+
+    def sleep(self, seconds: float) -> None:
+        """Not that long."""
+        super().sleep(seconds / self.FACTOR)
 
 
-def adapters() -> Adapters:
+CLOCK = HurriedClock()
+
+
+def adapters(machines: Path, rules: list[tuple[str, str, str]]) -> Adapters:
     """Fakes as the rules say."""
     engine = FakeEngine(CLOCK)
-    for rule, instance, recipe in json.loads(os.environ.get("FAKE_RULES", "[]")):
+    for rule, instance, recipe in rules:
         getattr(engine, rule)(instance, recipe)
-    provider = FakeProvider(CLOCK, Path(os.environ["FAKE_MACHINES"]))
+    provider = FakeProvider(CLOCK, machines)
     return Adapters(
         sources=FakeSources,
         engine=lambda paths, clock: engine,
         providers={**PROVIDERS, "fake": lambda stack, project: provider},
+        clock=CLOCK,
     )
 
 
 if __name__ == "__main__":
-    main.main(adapters())
+    main.main(adapters(Path(os.environ["FAKE_MACHINES"]), json.loads(os.environ["FAKE_RULES"])))

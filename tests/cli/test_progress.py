@@ -43,7 +43,7 @@ def test_a_plain_log_has_the_instance_in_front_of_every_line() -> None:
     log.entry(entry("run.started", "up shop", instance=None))
     log.host(ended(OperationStatus.CHANGED))
     assert lines == [
-        "[app1] app1 is online",
+        "[app1] is online",
         "up shop",
         "[app1] changed      Install HAProxy (recipes/haproxy.py:8) 1.2 s",
     ]

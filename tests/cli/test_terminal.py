@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -13,11 +14,15 @@ import sys
 import termios
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_world import write_project
+from fake_program import adapters
+
+from opsflow.cli.main import run
 
 PROGRAM = Path(__file__).with_name("fake_program.py")
 PATIENCE = 20.0
@@ -26,8 +31,28 @@ ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
+    """A stack that has no machines yet."""
     write_project(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def running(project: Path) -> Path:
+    """A stack that is up."""
+    assert here(project, "up", "shop", "-y")[0] == 0
+    return project
+
+
+def here(project: Path, *argv: str) -> tuple[int, str]:
+    """Run the same program in this process: exit code and stdout."""
+    out = io.StringIO()
+    with redirect_stdout(out), redirect_stderr(io.StringIO()):
+        code = run(["-C", str(project), *argv], adapters(project / "machines", []))
+    return code, out.getvalue()
+
+
+def data(project: Path, *argv: str) -> Any:
+    return json.loads(here(project, *argv, "--json")[1])
 
 
 def environment(project: Path, rules: object = (), **more: str) -> Mapping[str, str]:
@@ -109,7 +134,7 @@ def test_up_asks_on_a_terminal_and_does_it(project: Path) -> None:
         screen.type("y\n")
         assert screen.end() == 0
         assert "successful" in screen.text
-    assert json.loads(piped(project, "status", "shop", "--json").stdout)["instances"][0]["status"] == "online"
+    assert data(project, "status", "shop")["instances"][0]["status"] == "online"
 
 
 def test_up_that_is_not_agreed_to_does_nothing(project: Path) -> None:
@@ -118,21 +143,17 @@ def test_up_that_is_not_agreed_to_does_nothing(project: Path) -> None:
         screen.type("\n")
         assert screen.end() == 0
         assert "Nothing was done." in screen.text
-    assert json.loads(piped(project, "runs", "list", "--json").stdout) == []
+    assert data(project, "runs", "list") == []
 
 
-def test_destroy_wants_the_stack_s_name(project: Path) -> None:
-    assert piped(project, "up", "shop", "-y").returncode == 0
-    with on_a_terminal(project, "destroy", "shop") as screen:
+@pytest.mark.parametrize(("typed", "code", "left"), [("yes", 1, 3), ("shop", 0, 0)])
+def test_destroy_wants_the_stack_s_name(typed: str, code: int, left: int, running: Path) -> None:
+    with on_a_terminal(running, "destroy", "shop") as screen:
         screen.wait_for("Type the stack's name")
-        screen.type("yes\n")
-        assert screen.end() == 1
-    with on_a_terminal(project, "destroy", "shop") as screen:
-        screen.wait_for("Type the stack's name")
-        screen.type("shop\n")
-        assert screen.end() == 0
-    found = json.loads(piped(project, "status", "shop", "--json").stdout)
-    assert {instance["note"] for instance in found["instances"]} == {"not created"}
+        screen.type(f"{typed}\n")
+        assert screen.end() == code
+    instances = data(running, "status", "shop")["instances"]
+    assert len([instance for instance in instances if instance["status"] == "online"]) == left
 
 
 def test_interrupting_the_question_is_130(project: Path) -> None:
@@ -147,18 +168,15 @@ def test_interrupting_the_question_is_130(project: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_no_line_is_wider_than_the_terminal(columns: int, project: Path) -> None:
-    file = project / "stacks" / "shop.yml"
+def test_no_line_is_wider_than_the_terminal(columns: int, running: Path) -> None:
+    file = running / "stacks" / "shop.yml"
     file.write_text(file.read_text().replace("app2:", "a-rather-long-name-for-an-instance-of-this-stack-2:"))
-    with on_a_terminal(project, "up", "shop", "-y", columns=columns) as screen:
+    with on_a_terminal(running, "run", "shop", "web.restart", columns=columns) as screen:
         assert screen.end() == 0
-        recap = lines_of(screen)[-8:]
-    with on_a_terminal(project, "status", "shop", columns=columns) as screen:
+        recap = lines_of(screen)[-5:]
+    with on_a_terminal(running, "status", "shop", columns=columns) as screen:
         assert screen.end() == 0
         assert all(len(line) <= columns for line in [*recap, *lines_of(screen)])
-    with on_a_terminal(project, "runs", "list", columns=columns) as screen:
-        assert screen.end() == 0
-        assert all(len(line) <= columns for line in lines_of(screen))
 
 
 def test_the_live_view_shows_what_each_host_does(project: Path) -> None:
@@ -185,11 +203,10 @@ def test_in_a_pipe_nothing_is_colored_and_no_cursor_moves(project: Path) -> None
     assert "[app1] 1/1 web.setup ..." in done.stderr
 
 
-def test_a_closed_pipe_is_quiet(project: Path) -> None:
-    assert piped(project, "up", "shop", "-y").returncode == 0
+def test_a_closed_pipe_is_quiet(running: Path) -> None:
     command = f"{sys.executable} {PROGRAM} events shop | head -n 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(
-        ["bash", "-c", command], cwd=project, env=environment(project), capture_output=True, text=True, check=False,
+        ["bash", "-c", command], cwd=running, env=environment(running), capture_output=True, text=True, check=False,
         timeout=PATIENCE,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -215,8 +232,7 @@ def test_the_first_interrupt_cancels_cleanly(project: Path) -> None:
     assert process.returncode == 130
     assert "cancelling: waiting for the hosts to stop" in rest
     assert "Retry with: opsflow runs retry 1 --failed" in rest
-    assert json.loads(piped(project, "runs", "show", "1", "--json").stdout)["status"] == "cancelled"
-    assert piped(project, "up", "shop", "-y").returncode == 0
+    assert data(project, "runs", "show", "1")["status"] == "cancelled"
 
 
 def test_the_second_interrupt_forces() -> None:
@@ -237,10 +253,9 @@ def test_the_second_interrupt_forces() -> None:
     assert "forced" in rest
 
 
-def test_following_ends_with_the_interrupt(project: Path) -> None:
-    assert piped(project, "up", "shop", "-y").returncode == 0
+def test_following_ends_with_the_interrupt(running: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, PROGRAM, "events", "shop", "-f"], cwd=project, env=environment(project), text=True,
+        [sys.executable, PROGRAM, "events", "shop", "-f"], cwd=running, env=environment(running), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
