@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import signal
-import socket
 import sys
 import time
 import urllib.error
@@ -18,8 +17,29 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from demo_stage import STACK, DemoFailed, Stage, bold, command, make_project, paint, processes_in, scratch, traces
+import preflight
+from demo_stage import (
+    STACK,
+    DemoFailed,
+    Stage,
+    answering,
+    bold,
+    command,
+    end_sandboxes,
+    make_project,
+    paint,
+    processes_of,
+    scratch,
+    traces,
+)
 
+DIRECTORY = """\
+      directory: ./storefront   # or a git repository and revision, or an archive
+"""
+GIT = """\
+      git: ./storefront         # the demo commits new versions of the app there
+      revision: main
+"""
 BROKEN = '''"""A recipe with a mistake, on purpose."""
 
 from pyinfra.operations import server
@@ -40,11 +60,13 @@ apps:"""
 def up(stage: Stage) -> None:
     """A load balancer, two app instances and a store, from nothing."""
     stage.commit("The shop opens")
-    stage.edit("directory: ./storefront   #", "git: ./storefront\n      revision: main            #")
+    stage.edit(DIRECTORY, GIT)
     stage.opsflow("up", STACK, "-y")
-    stage.check("four instances are online", stage.online() == ["lb1", "app1", "app2", "store1"], stage.instances())
+    online = stage.online()
+    stage.check("four instances are online", online == ["app1", "app2", "lb1", "store1"], online)
+    events, run = stage.events(), stage.last_run()
     for name in ("app1", "app2"):
-        order = lifecycle(stage.events(), name)
+        order = lifecycle(events, run, name)
         wanted = ["setup", "deploy", "online", "configure"]
         stage.check(f"{name} went through {' -> '.join(wanted)}", order[:4] == wanted, order)
     pages = stage.pages()
@@ -56,11 +78,14 @@ def second_up(stage: Stage) -> None:
     """The same again: there is nothing to do."""
     before = len(stage.events())
     stage.opsflow("up", STACK, "-y")
-    stage.check("nothing was done", not ran(stage.events()[before:], "command."), stage.events()[before:])
+    since = stage.events()[before:]
+    stage.check("nothing was done", not since, since)
     stage.opsflow("run", STACK, "configure", "-y")
-    stage.check("configure on all changes nothing", not changed(stage.last_run()), changed(stage.last_run()))
+    run = stage.last_run()
+    stage.check("configure ran on all and changed nothing", len(run) == 4 and not changed(run), changed(run))
     stage.opsflow("deploy", STACK, "storefront", "-y")
-    stage.check("the same revision changes nothing", not changed(stage.last_run()), changed(stage.last_run()))
+    run = stage.last_run()
+    stage.check("the same revision again changed nothing", len(run) == 2 and not changed(run), changed(run))
 
 
 def grow(stage: Stage) -> None:
@@ -69,10 +94,12 @@ def grow(stage: Stage) -> None:
     stage.opsflow("up", STACK, "-y")
     run = stage.last_run()
     stage.check("only app3 was set up", who(run, "setup") == ["app3"], who(run, "setup"))
-    everyone = sorted(stage.online())
-    stage.check("configure ran on all five", who(run, "configure") == everyone and len(everyone) == 5, run)
-    stage.check("HAProxy has three backends", stage.backends() == ["app1", "app2", "app3"], stage.backends())
-    stage.check("all three answer", answered(stage.pages()) == ["app1", "app2", "app3"], stage.answer)
+    told, everyone = who(run, "configure"), ["app1", "app2", "app3", "lb1", "store1"]
+    stage.check("configure ran on all five", told == everyone == stage.online(), told)
+    backends = stage.backends()
+    stage.check("HAProxy has three backends", backends == ["app1", "app2", "app3"], backends)
+    pages = stage.pages()
+    stage.check("all three answer", answered(pages) == ["app1", "app2", "app3"], pages)
 
 
 def deploy(stage: Stage) -> None:
@@ -100,15 +127,13 @@ def stop(stage: Stage) -> None:
     stage.opsflow("stop", STACK, "app2", "-y")
     run = stage.last_run()
     stage.check("app2's shutdown recipes ran", who(run, "shutdown") == ["app2"], run)
-    others = sorted(stage.online())
-    stage.check(
-        "configure ran on the others",
-        who(run, "configure") == others == ["app1", "app3", "lb1", "store1"],
-        who(run, "configure"),
-    )
-    stage.check("app2 is stopped", stage.instances()["app2"]["status"] == "stopped", stage.instances()["app2"])
-    stage.check("HAProxy has two backends", stage.backends() == ["app1", "app3"], stage.backends())
-    stage.check("they serve on", answered(stage.pages()) == ["app1", "app3"], stage.answer)
+    told = who(run, "configure")
+    stage.check("configure ran on the others", told == ["app1", "app3", "lb1", "store1"] == stage.online(), told)
+    status = stage.instances()["app2"]["status"]
+    stage.check("app2 is stopped", status == "stopped", status)
+    backends, pages = stage.backends(), stage.pages()
+    stage.check("HAProxy has two backends", backends == ["app1", "app3"], backends)
+    stage.check("they serve on", answered(pages) == ["app1", "app3"], pages)
 
 
 def broken(stage: Stage) -> None:
@@ -122,23 +147,23 @@ def broken(stage: Stage) -> None:
     stage.check("and shows what the command said", "no such disk: /dev/data" in text, text[-500:])
     status = stage.instances()["app2"]["status"]
     stage.check("app2 is setup_failed", status == "setup_failed", status)
-    stage.check("the others are online", sorted(stage.online()) == ["app1", "app3", "lb1", "store1"], stage.online())
-    stage.check("and serve on", answered(stage.pages()) == ["app1", "app3"], stage.answer)
+    online, pages = stage.online(), stage.pages()
+    stage.check("the others are online", online == ["app1", "app3", "lb1", "store1"], online)
+    stage.check("and serve on", answered(pages) == ["app1", "app3"], pages)
 
 
 def destroy(stage: Stage) -> None:
     """Everything goes, with all that belongs to it."""
     addresses = [found["address"] for found in stage.instances().values() if found["address"]]
-    namespaces = stage.namespaces()
+    ids = stage.machine_ids() if addresses else set()
     stage.opsflow("destroy", STACK, "-y")
-    alive = [name for name, found in stage.instances().items() if found["machine"]]
-    stage.check("no machine is known any more", not alive, alive)
-    alive = processes_in(namespaces)
-    stage.check(f"no process of {len(namespaces)} machines is left", bool(namespaces) and not alive, alive)
-    left = traces(stage.project)
+    known = [name for name, found in stage.instances().items() if found["machine"]]
+    stage.check("no machine is known any more", not known, known)
+    alive, left = processes_of(ids), traces(stage.project)
+    stage.check(f"no process of {len(ids)} machines is left", len(ids) == len(addresses) and not alive, alive)
     stage.check("no mount, disk or address is left", not left, left)
-    answering = [address for address in addresses for port in (22, 80, 8080, 6379) if listens(address, port)]
-    stage.check(f"none of {len(addresses)} addresses answers", not answering, answering)
+    alive = answering(addresses, (22, 80, 6379, 8080))
+    stage.check(f"none of {len(addresses)} addresses answers", not alive, alive)
 
 
 STORY: tuple[tuple[str, Callable[[Stage], None]], ...] = (
@@ -152,20 +177,15 @@ STORY: tuple[tuple[str, Callable[[Stage], None]], ...] = (
 )
 
 
-def ran(entries: list[dict[str, Any]], prefix: str) -> list[str]:
-    """Kinds of journal entries that begin with ``prefix``."""
-    return [entry["kind"] for entry in entries if entry["kind"].startswith(prefix)]
-
-
-def lifecycle(entries: list[dict[str, Any]], instance: str) -> list[str]:
-    """What happened to an instance, in order: the events that succeeded, and ``online``."""
+def lifecycle(entries: list[dict[str, Any]], run: list[dict[str, Any]], instance: str) -> list[str]:
+    """What happened to an instance, by the journal: the events that succeeded and ``online``, in order."""
+    events = {entry["command"]: entry["event"] for entry in run}
     found = []
     for entry in entries:
-        if entry["instance"] == instance:
-            if entry["kind"] == "command.successful":
-                found.append(entry["data"]["type"])
-            elif entry["kind"] == "instance.online":
-                found.append("online")
+        if entry["instance"] == instance and entry["kind"] == "instance.online":
+            found.append("online")
+        if entry["instance"] == instance and entry["kind"] == "command.successful":
+            found.append(events[entry["command"]])
     return found
 
 
@@ -192,13 +212,6 @@ def versions(pages: list[dict[str, Any]]) -> set[str]:
 def counted(pages: list[dict[str, Any]]) -> bool:
     """Whether each visit is one more than the visit before."""
     return all(later["visits"] == earlier["visits"] + 1 for earlier, later in pairwise(pages))
-
-
-def listens(address: str, port: int) -> bool:
-    """Whether something accepts connections there."""
-    with socket.socket() as link:
-        link.settimeout(1)
-        return link.connect_ex((address, port)) == 0
 
 
 def play(stage: Stage, *, keep: bool) -> bool:
@@ -251,6 +264,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", action="store_true", help="leave the stack running at the end")
     keep = parser.parse_args().keep
+    if preflight.main():
+        return 1
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     stage = Stage(scratch())
     kept = False
@@ -267,10 +283,11 @@ def main() -> int:
 
 
 def clean_up(project: Path) -> None:
-    """Delete the scratch project, unless something in it is still alive: deleting would not end it."""
+    """Delete the scratch project. What `opsflow destroy` could not end, the provider ends: nothing may stay behind."""
+    if traces(project):
+        end_sandboxes(project)
     if left := traces(project):
         print(f"\nStill there, so {project} is kept:", *left, sep="\n  ", file=sys.stderr)
-        print(f"Try: {command()[0]} --project {project} destroy {STACK} -y", file=sys.stderr)
         return
     shutil.rmtree(project, ignore_errors=True)
 

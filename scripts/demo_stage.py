@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,8 @@ SOURCE = Path(__file__).resolve().parents[1]
 STACK = "shop"
 IDENTITY = ("-c", "user.name=opsflow demo", "-c", "user.email=demo@localhost")
 # Loopback only, whatever proxy the environment names.
+ADDRESSES = Path("/run/opsflow/addresses")
+"""Where opsflow keeps who has which loopback address."""
 HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -115,8 +119,8 @@ class Stage:
         return {found["name"]: found for found in self.ask("status", STACK)["instances"]}
 
     def online(self) -> list[str]:
-        """Names of the online instances."""
-        return [name for name, instance in self.instances().items() if instance["status"] == "online"]
+        """Names of the online instances, sorted."""
+        return sorted(name for name, instance in self.instances().items() if instance["status"] == "online")
 
     def last_run(self) -> list[dict[str, Any]]:
         """What the newest run did: one entry an instance and event."""
@@ -144,9 +148,9 @@ class Stage:
         done = self.ask("exec", STACK, "--only", "lb1", "--", "cat", "/etc/haproxy/haproxy.cfg")
         return sorted(re.findall(r"^ +server (\S+) ", done["instances"][0]["stdout"], re.MULTILINE))
 
-    def namespaces(self) -> set[str]:
-        """The mount namespace of every machine: who is in one of them belongs to that machine."""
-        done = self.ask("exec", STACK, "--only", "*", "--", "readlink", "/proc/self/ns/mnt")
+    def machine_ids(self) -> set[str]:
+        """The id of every machine, by which its processes can be told."""
+        done = self.ask("exec", STACK, "--only", "*", "--", "cat", "/etc/machine-id")
         return {found["stdout"].strip() for found in done["instances"]}
 
     # ------------------------------------------------------------------------------------------- the files
@@ -157,10 +161,12 @@ class Stage:
         text = file.read_text()
         if text.count(old) != 1:
             raise DemoFailed(f"{file.name} does not have {old!r} once")
-        file.write_text(text.replace(old, new))
-        for line in new.splitlines():
-            if line not in old.splitlines():
-                print(f"   {paint('32', '+ ' + line)}", flush=True)
+        changed = text.replace(old, new)
+        file.write_text(changed)
+        print(f"   {bold('stacks/' + file.name)}")
+        for line in difflib.unified_diff(text.splitlines(), changed.splitlines(), lineterm="", n=0):
+            if line[:1] in "+-" and line.strip("+- "):
+                print(f"   {paint('32' if line[0] == '+' else '31', line)}", flush=True)
 
     def commit(self, message: str) -> str:
         """Commit the app's repository; returns the commit id."""
@@ -201,20 +207,41 @@ def traces(project: Path) -> list[str]:
     found = [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(project) in line]
     sandboxes = project / ".opsflow" / "sandbox"
     found += [str(path) for path in (*sandboxes.glob("machines/*"), *sandboxes.glob("records/*.json"))]
-    addresses = Path("/run/opsflow/addresses").glob("127.*")
-    return found + [path.name for path in addresses if str(project) in path.read_text()]
+    return found + [path.name for path in ADDRESSES.glob("127.*") if str(project) in path.read_text()]
 
 
-def processes_in(namespaces: set[str]) -> list[str]:
-    """The processes that live in one of these mount namespaces."""
+def end_sandboxes(project: Path) -> None:
+    """End the machines of a project without the command line."""
+    from opsflow.clock import SystemClock
+    from opsflow.providers.compute.sandbox import SandboxProvider
+
+    provider = SandboxProvider(project / ".opsflow" / "sandbox", SystemClock())
+    for machine in provider.list(STACK):
+        provider.terminate(machine)
+
+
+def processes_of(machine_ids: set[str]) -> list[str]:
+    """The processes that live on these machines."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if str((process / "ns" / "mnt").readlink()) in namespaces:
+            if (process / "root" / "etc" / "machine-id").read_text().strip() in machine_ids:
                 found.append(f"{process.name} {(process / 'comm').read_text().strip()}")
         except OSError:
             continue  # it has ended
     return found
+
+
+def answering(addresses: list[str], ports: tuple[int, ...]) -> list[str]:
+    """The addresses on which something still accepts connections, without those that others were given since."""
+    alive = [address for address in addresses if any(_listens(address, port) for port in ports)]
+    return [address for address in alive if not (ADDRESSES / address).exists()]
+
+
+def _listens(address: str, port: int) -> bool:
+    with socket.socket() as link:
+        link.settimeout(1)
+        return link.connect_ex((address, port)) == 0
 
 
 def paint(code: str, text: str) -> str:
