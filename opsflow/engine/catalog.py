@@ -39,8 +39,8 @@ class AstCatalog:
         for name in sorted(modules):
             file, _ = self._parsed[name]
             seen.update(f"{name}\0".encode() + file.read_bytes() + b"\0")
-        for path in self._other_files:
-            seen.update(str(path.name).encode() + b"\0" + path.read_bytes() + b"\0")
+        for relative, path in self._other_files:
+            seen.update(f"{relative}\0".encode() + path.read_bytes() + b"\0")
         return seen.hexdigest()
 
     def _with_imports(self, names: set[str]) -> set[str]:
@@ -49,17 +49,21 @@ class AstCatalog:
             name = todo.pop()
             if name not in found:
                 found.add(name)
-                todo += [other for other in self._imports(name) if other in self._parsed]
+                imported = (other for start in self._imports(name) for other in _with_packages(start))
+                todo += [other for other in imported if other in self._parsed]
         return found
 
     def _imports(self, name: str) -> Iterator[str]:
         file, _ = self._parsed[name]
-        package = name.rpartition(".")[0]
+        yield name
+        # `from .` means the package: the module itself when it is one.
+        parts = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
         for node in ast.walk(ast.parse(file.read_bytes())):
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
-                base = ".".join(part for part in (package if node.level else "", node.module or "") if part)
+                above = parts[: len(parts) - node.level + 1] if node.level else []
+                base = ".".join([*above, *([node.module] if node.module else [])])
                 yield base
                 yield from (f"{base}.{alias.name}".lstrip(".") for alias in node.names)
 
@@ -83,13 +87,19 @@ class AstCatalog:
         return found
 
     @cached_property
-    def _other_files(self) -> list[Path]:
+    def _other_files(self) -> list[tuple[Path, Path]]:
         return sorted(
-            file
+            (file.relative_to(root), file)
             for root in self._paths
             for file in root.rglob("*")
             if file.is_file() and file.suffix not in (".py", ".pyc") and not _hidden(file.relative_to(root))
         )
+
+
+def _with_packages(name: str) -> Iterator[str]:
+    """The module and the packages that are imported before it."""
+    parts = name.split(".")
+    return (".".join(parts[:length]) for length in range(len(parts), 0, -1))
 
 
 def _hidden(path: Path) -> bool:

@@ -6,11 +6,12 @@ Everything is read-only, and every read is recorded, so that opsflow can say who
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 from opsflow.model.result import Reads
-from opsflow.model.snapshot import AppSnapshot, MemberSnapshot, NodeSnapshot
+from opsflow.model.snapshot import AppSnapshot, EventSnapshot, MemberSnapshot, NodeSnapshot
 
 _MISSING = object()
 
@@ -93,12 +94,17 @@ class MemberView:
 class LayerView:
     """One layer of the stack as it is now."""
 
-    __slots__ = ("_members", "_record", "name")
+    __slots__ = ("_members", "_name", "_record")
 
     def __init__(self, name: str, members: tuple[MemberView, ...], record: _Recorder) -> None:
-        self.name = name
+        self._name = name
         self._members = members
         self._record = record
+
+    @property
+    def name(self) -> str:
+        """Its name in the stack file."""
+        return self._name
 
     @property
     def instances(self) -> tuple[MemberView, ...]:
@@ -118,16 +124,21 @@ class LayerView:
 class StackView:
     """The whole stack as it was when this run list started."""
 
-    __slots__ = ("_layers", "_members", "_record", "name")
+    __slots__ = ("_layers", "_members", "_name", "_record")
 
     def __init__(self, snapshot: NodeSnapshot, record: _Recorder) -> None:
-        self.name = snapshot.stack
+        self._name = snapshot.stack
         self._record = record
         self._members = {member.name: MemberView(member, record) for member in snapshot.members}
         self._layers = {
             name: LayerView(name, tuple(m for m in self._members.values() if name in m.layers), record)
             for name in snapshot.layer_names
         }
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
 
     def layer(self, name: str) -> LayerView:
         """One layer.
@@ -197,18 +208,20 @@ class AppView:
         return f"<app {self.name}>"
 
 
+@dataclass(frozen=True, slots=True)
 class EventView:
     """The event that this run list answers, and why it fired."""
 
-    __slots__ = ("command", "reason", "run", "sent_at", "type")
+    type: str
+    reason: str
+    run: str
+    command: str
+    sent_at: str
 
-    def __init__(self, snapshot: NodeSnapshot) -> None:
-        event = snapshot.event
-        self.type = event.type
-        self.reason = event.reason
-        self.run = event.run
-        self.command = event.command
-        self.sent_at = event.sent_at
+    @classmethod
+    def of(cls, event: EventSnapshot) -> Self:
+        """The view of a snapshot."""
+        return cls(event.type, event.reason, event.run, event.command, event.sent_at)
 
 
 class Node:
@@ -218,7 +231,7 @@ class Node:
         self._snapshot = snapshot
         self._record = _Recorder()
         self.stack = StackView(snapshot, self._record)
-        self.event = EventView(snapshot)
+        self.event = EventView.of(snapshot.event)
         self._apps = {app.name: AppView(app, self._record) for app in snapshot.apps}
 
     @property

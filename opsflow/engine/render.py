@@ -22,6 +22,9 @@ ESCALATION = (
 
 READ_FROM_STDIN = 'eval "$(cat)"'
 
+OWN_PROCESS = ("$$", "PPID", "BASHPID")
+"""Commands that mention these get a shell of their own, so that they mean it and not the engine's."""
+
 PUT = r"""
 case "$1" in /*) d=$1 ;; *) d=$PWD/$1 ;; esac
 if [ -L "$d" ]; then d=$(readlink -f -- "$d") || exit 1; fi
@@ -32,14 +35,18 @@ if [ -e "$d" ]; then
   u=$(id -u)
   if [ "$u" != 0 ] && [ "$(stat -c %u "$d" 2>/dev/null)" != "$u" ]; then exec cat >"$d"; fi
 fi
-t=$(umask 077; mktemp "${d%/*}/.opsflow.XXXXXX" 2>/dev/null) || exec cat >"$d"
+if [ ! -w "${d%/*}/" ]; then exec cat >"$d"; fi
+t=$(umask 077; mktemp "${d%/*}/.opsflow.XXXXXX") || exit 1
 if [ -e "$d" ]; then cp -p -- "$d" "$t"; else chmod "$(printf %o $((0666 & ~0$(umask))))" "$t"; fi ||
   { rm -f "$t"; exit 1; }
-cat >"$t" && mv -f -- "$t" "$d" || { rm -f "$t"; exit 1; }
+cat >"$t" || { rm -f "$t"; exit 1; }
+mv -f -- "$t" "$d" 2>/dev/null && exit 0
+cat <"$t" >"$d"; r=$?; rm -f "$t"; exit "$r"
 """
 """Write standard input to $1 at once or not at all, keeping the mode and owner of a file that exists.
 
-Where a rename would change more than the content (hard links, devices, somebody else's file), it writes in place.
+Where a rename would change more than the content (hard links, devices, somebody else's file) or cannot be done (mount
+points, as /etc/hosts in a container), it writes in place.
 """
 
 
@@ -63,17 +70,17 @@ def read_file(path: str, arguments: Mapping[str, Any]) -> str:
 
 def escalated(text: str, arguments: Mapping[str, Any]) -> str:
     """Run ``text`` in the shell of the user that the arguments ask for; the text goes over standard input."""
-    wrapper = _wrapper(arguments)
+    wrapper = _wrapper(arguments, always=any(word in text for word in OWN_PROCESS))
     if wrapper is None:
         return text
     mark = f"_OPSFLOW_{hashlib.sha256(text.encode()).hexdigest()[:12]}_"
     return f"{wrapper(READ_FROM_STDIN)} <<'{mark}'\n{text}\n{mark}"
 
 
-def _wrapper(arguments: Mapping[str, Any]) -> Any:
+def _wrapper(arguments: Mapping[str, Any], *, always: bool = False) -> Any:
     asked = {key: arguments[key] for key in ESCALATION if arguments.get(key)}
     shell = arguments.get("_shell_executable") or "sh"
-    if not asked and shell == "sh":
+    if not asked and shell == "sh" and not always:
         return None
 
     def wrap(text: str) -> str:

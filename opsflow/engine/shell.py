@@ -169,7 +169,8 @@ class Shell:
         self.round_trips += 1
         data = text.encode()
         self.sent += len(data)
-        self._channel.send(data)
+        with suppress(LinkLost):  # what it said before it ended is worth reading; then reading says why
+            self._channel.send(data)
         return _Loop(self, limits, listener or Listener()).listen()
 
     def kill(self, heard: Heard | None, *, whole: bool) -> bool:

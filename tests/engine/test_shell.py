@@ -13,7 +13,7 @@ import pytest
 from engine_doubles import SHELLS, Host, LocalConnection, alive, fact, open_host, sh, until, upload
 
 from opsflow.clock import SystemClock
-from opsflow.engine import script
+from opsflow.engine import render, script
 from opsflow.engine.messages import FactAnswer
 from opsflow.engine.shell import KEPT, Limits, NoShell, Shell
 
@@ -135,6 +135,15 @@ class TestExit:
     def test_a_command_sees_no_arguments_of_the_engine(self, host: Host) -> None:
         assert bytes(host.commands('echo "$#:$*"').commands[0].stdout) == b"0:\n"
 
+    @pytest.mark.parametrize("text", ["echo $$", "echo ${PPID}"])
+    def test_a_command_has_a_process_of_its_own(self, host: Host, text: str) -> None:
+        """As with pyinfra; `kill $$` must not be the end of the engine's shell."""
+        script = render.rendered(text, {})
+        result = host.commands("true", f"{script}", script)
+        one, two = (int(bytes(result.commands[number].stdout)) for number in (1, 2))
+        assert (one == host.shell.pid) is ("PPID" in text and one == two)
+        assert "PPID" in text or len({one, two, host.shell.pid}) == 3
+
     def test_standard_input_is_empty(self, host: Host) -> None:
         assert bytes(host.commands("cat; wc -c").commands[0].stdout).strip() == b"0"
 
@@ -169,7 +178,8 @@ class TestBackground:
 
 class TestTime:
     def test_a_command_that_ignores_term_is_ended_with_its_children(self, host: Host, tmp_path: Path) -> None:
-        hang = "trap '' TERM; sleep 301 & echo $! >child; sh -c 'trap \"\" TERM; echo $$ >grandchild; while :; do sleep 1; done'"
+        stubborn = "sh -c 'trap \"\" TERM; echo $$ >grandchild; while :; do sleep 1; done'"
+        hang = f"trap '' TERM; sleep 301 & echo $! >child; {stubborn}"
         result = host.commands(
             "sleep 300 >/dev/null 2>&1 & echo $! >daemon",
             "setsid sleep 300 >/dev/null 2>&1 & echo $! >own",
