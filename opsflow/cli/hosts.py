@@ -43,7 +43,7 @@ def ssh(
     ],
     remote: Annotated[
         list[str] | None,
-        typer.Argument(metavar="COMMAND", help="Run this instead of a login shell; write it after --."),
+        typer.Argument(metavar="COMMAND", help="After --: run this instead of a login shell."),
     ] = None,
 ) -> int:
     """Open a shell on an instance with the system's ssh; its host key is the recorded one, or it is refused."""
@@ -85,7 +85,9 @@ def exec_(
     stack: StackArgument,
     remote: Annotated[
         list[str],
-        typer.Argument(metavar="COMMAND", help="One word is a shell command; several are a command and arguments."),
+        typer.Argument(
+            metavar="COMMAND", help="After --. One word: a shell command. Several: a command, its arguments."
+        ),
     ],
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="TIME", help="Time limit on each, e.g. 90 or 10m.")

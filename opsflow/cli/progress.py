@@ -165,7 +165,7 @@ def _said_of(instance: str | None, message: str) -> str:
     """The message without the name that stands in front of the line anyway."""
     if not instance:
         return message
-    return message.removeprefix(f"{instance} ").replace(f" on {instance}", "", 1)
+    return message.removeprefix(f"{instance} ").removeprefix(f"{instance}: ").replace(f" on {instance}", "", 1)
 
 
 @dataclass

@@ -96,7 +96,8 @@ def _print_slowest(terminal: Terminal, outcome: Outcome) -> None:
 
 def _print_error(terminal: Terminal, outcome: Outcome) -> None:
     broken = [command for command in outcome.commands if _needs_retry(command)]
-    told = [(command, text) for command in broken if (text := _error_of(command, outcome))]
+    wrong = [command for command in broken if command.status is not CommandStatus.CANCELLED]
+    told = [(command, text) for command in wrong if (text := _error_of(command, outcome))]
     names = {*(command.instance for command in broken), *outcome.failures}
     if told:
         first, text = min(told, key=lambda item: item[0].completed_at or item[0].created_at)

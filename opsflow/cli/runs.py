@@ -107,11 +107,13 @@ def _entry_lines(terminal: Terminal, entry: dict[str, Any]) -> list[str]:
     lines = [f"{terminal.paint(entry['name'], 'bold', data=True)} {entry['event']}: {entry['status']}{took}{reason}"]
     if entry["operations"]:
         rows = [
-            (f"  {o['status']}", o["name"], f"{logs.shown(o['file'])}:{o['line']}" if o["file"] else o["recipe"],
+            (o["status"], o["name"], f"{logs.shown(o['file'])}:{o['line']}" if o["file"] else o["recipe"],
              duration(o["duration"]), "" if o["exit_code"] is None else o["exit_code"])
             for o in entry["operations"]
         ]  # fmt: skip
-        lines += terminal.table(("  STATUS", "OPERATION", "WHERE", "TOOK", "EXIT"), rows, right=("TOOK", "EXIT"))
+        lines += terminal.table(
+            ("STATUS", "OPERATION", "WHERE", "TOOK", "EXIT"), rows, right=("TOOK", "EXIT"), indent=2
+        )
     text = entry["error"] or entry["detail"]
     return [*lines, *(f"  {row}" for row in block(text).splitlines())]
 

@@ -108,10 +108,14 @@ class Terminal:
         """Print ``value`` as JSON on one line."""
         self.data(as_json(value))
 
-    def table(self, headings: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> list[str]:
+    def table(
+        self, headings: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = (), indent: int = 0
+    ) -> list[str]:
         """The lines of a table for stdout."""
+        columns = None if self.out_columns is None else self.out_columns - indent
         styles = self._status_styles(self.color_out)
-        return tables.table(headings, rows, columns=self.out_columns, right=right, styles=styles)
+        lines = tables.table(headings, rows, columns=columns, right=right, styles=styles)
+        return [" " * indent + line for line in lines]
 
     def recap(self, headings: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> list[str]:
         """The lines of a table for stderr."""
