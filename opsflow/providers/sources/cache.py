@@ -42,7 +42,9 @@ class Cache:
     def private_directory(self) -> Iterator[Path]:
         """A directory for this fetch, removed at its end."""
         with tempfile.TemporaryDirectory(dir=self._working) as directory:
-            yield Path(directory)
+            path = Path(directory)
+            path.chmod(0o700)
+            yield path
 
     @contextmanager
     def anonymous_file(self) -> Iterator[IO[bytes]]:
@@ -57,6 +59,7 @@ class Cache:
         path = Path(name)
         try:
             with open(fd, "w+b") as file:  # noqa: PTH123 - a descriptor, not a path
+                path.chmod(0o600)
                 yield file, path
         finally:
             path.unlink(missing_ok=True)

@@ -93,5 +93,6 @@ class _OnlyHttps(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         if urlsplit(newurl).scheme != "https":
+            fp.close()
             raise SourceError(f"{_plain(req.full_url)} redirects to {_plain(newurl)}, which is not https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

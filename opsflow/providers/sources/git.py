@@ -28,6 +28,8 @@ COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 ABBREVIATED = re.compile(r"[0-9a-f]{4,63}")
 FILE, EXECUTABLE, LINK, SUBMODULE = "100644", "100755", "120000", "160000"
 SUGGESTIONS = 5
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+LFS_LARGEST = 1024
 DAMAGED = re.compile(r"\.lock|corrupt|damaged|shallow|bad object|not a git repository|unable to (create|read|write)")
 
 
@@ -49,9 +51,7 @@ def read_git(tree: Tree, source: Source, revision: str | None, places: Places) -
             # Once more from nothing: a fetch that was killed may have left locks or half a mirror.
             shutil.rmtree(git.mirror)
             commit = _fetched(git, wanted.url, revision)
-        _read_commit(git, tree, commit)
-    if wanted.subdirectory:
-        tree.select(wanted.subdirectory)
+        _read_objects(git, tree, _root(git, commit, f"{wanted.subdirectory}/{source.subdirectory or ''}"))
     return commit
 
 
@@ -179,28 +179,41 @@ class _Blob:
     path: str
 
 
-def _read_commit(git: Git, tree: Tree, commit: str) -> None:
-    blobs = list(_listed(git, commit))
+def _root(git: Git, commit: str, subdirectory: str) -> str:
+    """The id of the directory of the commit that is the app."""
+    parts = [part for part in subdirectory.split("/") if part not in ("", ".")]
+    path = "/".join(parts)
+    if ".." in parts:
+        raise SourceError(f"subdirectory '{path}' leaves the repository")
+    try:
+        root = git.run("rev-parse", "--verify", "--end-of-options", f"{commit}:{path}").strip()
+        return git.run("rev-parse", "--verify", "--end-of-options", f"{root}^{{tree}}").strip()
+    except GitFailed as error:
+        raise SourceError(f"subdirectory '{path}': there is no such directory in commit {commit[:12]}") from error
+
+
+def _read_objects(git: Git, tree: Tree, root: str) -> None:
+    blobs = list(_listed(git, root))
     with git.streaming("cat-file", "--batch", feed=[blob.oid for blob in blobs]) as stream:
         for blob in blobs:
             _read_blob(tree, blob, stream)
 
 
-def _listed(git: Git, commit: str) -> Iterator[_Blob]:
+def _listed(git: Git, root: str) -> Iterator[_Blob]:
     size = 0
-    with git.streaming("ls-tree", "-r", "-l", "-z", "--full-tree", commit) as stream:
+    with git.streaming("ls-tree", "-r", "-l", "-z", "--full-tree", root) as stream:
         for number, record in enumerate(_split(stream)):
             described, _, path = record.partition("\t")
             mode, kind, oid, length = described.split()
             if kind == "commit":
-                raise SourceError(f"{shown(path)} is a submodule; submodules are not fetched", hint=SUBMODULE_HINT)
+                raise SourceError(f"{shown(path)} is a submodule; submodules are not fetched", hint=NOT_FETCHED_HINT)
             size += int(length) if length.isdigit() else 0
             if number >= git.limits.files or size > git.limits.bytes:
                 raise SourceError(f"it has more than {git.limits.files:,} files or {git.limits.bytes:,} bytes; a bomb?")
             yield _Blob(mode, oid, path)
 
 
-SUBMODULE_HINT = "put the code into the repository (for example with `git subtree add`), or deploy an archive with it"
+NOT_FETCHED_HINT = "put the content into the repository itself, or deploy an archive that has it"
 
 
 def _split(stream: IO[bytes]) -> Iterator[str]:
@@ -217,7 +230,13 @@ def _read_blob(tree: Tree, blob: _Blob, stream: IO[bytes]) -> None:
         raise SourceError(f"the content of {shown(blob.path)} is missing in the repository")
     if ".git" in blob.path.lower().split("/"):
         raise SourceError(f"{shown(blob.path)} is not a name that git itself would accept")
-    content = chunks_of(stream, int(header[2]))
+    size = int(header[2])
+    content = chunks_of(stream, size)
+    if size <= LFS_LARGEST:
+        small = b"".join(content)
+        if small.startswith(LFS_POINTER):
+            raise SourceError(f"{shown(blob.path)} is a Git LFS pointer; LFS is not fetched", hint=NOT_FETCHED_HINT)
+        content = iter((small,))
     if blob.mode == LINK:
         tree.add_link(blob.path, b"".join(content).decode("utf-8", "surrogateescape"))
     else:

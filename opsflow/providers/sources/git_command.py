@@ -185,6 +185,9 @@ def prepare(repository: Repository, source: Source, mirror: Path, private: Path,
         "GIT_SSH_VARIANT": "ssh",
         "GIT_SSH_COMMAND": SSH,
     }
+    if "SSL_CERT_FILE" in environment:
+        # The name that every other program here knows for a private certificate authority.
+        environment["GIT_SSL_CAINFO"] = environment["SSL_CERT_FILE"]
     password = source.password.get_secret_value() if source.password else ""
     key = source.ssh_key.get_secret_value() if source.ssh_key else ""
     settings: tuple[str, ...] = ()

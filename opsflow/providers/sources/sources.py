@@ -70,13 +70,12 @@ class Sources:
 
     def _read(self, tree: Tree, source: Source, revision: str | None) -> str | None:
         """Fill the tree; returns the commit id of a git source."""
-        commit: str | None = None
         match source.kind:
             case "directory":
                 read_directory(tree, self._base / source.location, source.subdirectory)
                 return None
             case "git":
-                commit = self._read_git(tree, source, revision)
+                return self._read_git(tree, source, revision)
             case "archive":
                 with self._cache.anonymous_file() as copy:
                     self._copy(source, copy)
@@ -88,7 +87,7 @@ class Sources:
                 )
         if source.subdirectory:
             tree.select(source.subdirectory)
-        return commit
+        return None
 
     def _read_git(self, tree: Tree, source: Source, revision: str | None) -> str:
         if revision is not None:
