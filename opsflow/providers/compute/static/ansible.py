@@ -41,8 +41,9 @@ def _yaml_group(groups: Groups, name: str, value: object) -> None:
             raise wrong(file, "unknown key", path=f"{name}/{key}", hint="A group has hosts, children and vars.")
     group.variables |= _mapping(file, f"{name}/vars", fields.get("vars"))
     for pattern, variables in _mapping(file, f"{name}/hosts", fields.get("hosts")).items():
-        for host in _expand(file, str(pattern)):
-            group.hosts.setdefault(host, {}).update(_mapping(file, f"{name}/hosts/{host}", variables))
+        for host, port in _expand(file, str(pattern)):
+            own = _mapping(file, f"{name}/hosts/{host}", variables)
+            group.hosts.setdefault(host, {}).update({**port, **own})
     for child, inner in _mapping(file, f"{name}/children", fields.get("children")).items():
         group.children.append(str(child))
         _yaml_group(groups, str(child), inner)
@@ -94,8 +95,8 @@ def _ini_host(groups: Groups, section: str, number: int, line: str) -> None:
     except ValueError as error:
         raise wrong(groups.file, f"is not understood: {error}", line=number) from error
     variables = dict(_assignment(groups.file, number, text) for text in assignments)
-    for host in _expand(groups.file, pattern, number):
-        groups.group(section).hosts.setdefault(host, {}).update(variables)
+    for host, port in _expand(groups.file, pattern, number):
+        groups.group(section).hosts.setdefault(host, {}).update({**port, **variables})
 
 
 def _ini_child(groups: Groups, section: str, number: int, line: str) -> None:
@@ -165,11 +166,19 @@ def add_variable_files(groups: Groups) -> None:
                     into.setdefault(name, {}).update(_mapping(file, "", parse(file, read_text(file))))
 
 
-def _expand(file: Path, pattern: str, line: int | None = None) -> list[str]:
+def _expand(file: Path, pattern: str, line: int | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """The hosts of a pattern, each with the port that ``name:2222`` or ``[2001:db8::1]:2222`` gives it."""
     try:
-        return expand(pattern)
+        return [_with_port(name) for name in expand(pattern)]
     except ValueError as error:
         raise wrong(file, str(error), line=line) from error
+
+
+def _with_port(name: str) -> tuple[str, dict[str, Any]]:
+    head, colon, tail = name.rpartition(":")
+    if colon and tail.isdigit() and (":" not in head or head.endswith("]")):
+        return head.strip("[]"), {"ansible_port": int(tail)}
+    return name.strip("[]"), {}
 
 
 def _mapping(file: Path, path: str, value: object) -> Mapping[str, Any]:

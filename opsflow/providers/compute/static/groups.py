@@ -102,22 +102,12 @@ def host_of(file: Path, name: str, groups: tuple[str, ...], values: dict[str, An
         found = next((values[variable] for variable in variables if values.get(variable) is not None), None)
         if found is not None:
             fields[key] = found if key == "port" else str(found)
-    if "address" in fields and fields["address"] == name:
-        fields |= _with_port(name, fields.get("port"))
     fields["data"] = {key: value for key, value in values.items() if not key.startswith(("ansible_", "ssh_", "_"))}
     fields["refused"] = _why_refused(fields, values)
     if fields["refused"]:
         # Its fields may be what is wrong with it: keep the host, so that the reason can be told.
         return Host(name=name, address="refused", groups=groups, refused=fields["refused"])
     return make_host(file, fields)
-
-
-def _with_port(name: str, port: object) -> dict[str, Any]:
-    """``name:2222`` as a host name says the port; an IPv6 address has more than one colon."""
-    head, colon, tail = name.rpartition(":")
-    if not colon or not tail.isdigit() or (":" in head and not head.endswith("]")):
-        return {}
-    return {"address": head.strip("[]"), "port": port or int(tail)}
 
 
 def _why_refused(fields: dict[str, Any], values: dict[str, Any]) -> str | None:

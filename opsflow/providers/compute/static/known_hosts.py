@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from paramiko.hostkeys import HostKeyEntry, HostKeys
+from paramiko.hostkeys import HostKeyEntry, HostKeys, InvalidHostKey
 from paramiko.ssh_exception import SSHException
 
 from opsflow.errors import ProviderError
@@ -65,7 +65,7 @@ def _keys(lines: Iterable[str], name: str) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         try:
             entry = HostKeyEntry.from_line(line, number)
-        except SSHException:  # damaged: it knows no machine, as for OpenSSH
+        except (InvalidHostKey, SSHException):  # damaged: it knows no machine, as for OpenSSH
             continue
         if entry and entry.key and _means(entry.hostnames or (), name):
             yield f"{entry.key.get_name()} {entry.key.get_base64()}"
