@@ -523,6 +523,15 @@ def test_a_repository_of_somebody_else(tmp_path: Path, sources: Sources) -> None
     assert sources.fetch("shop", app()).revision == expected
 
 
+@pytest.mark.sandbox
+def test_a_repository_that_somebody_planted_above(tmp_path: Path, sources: Sources) -> None:
+    commit(tmp_path / "shared", {"shop/a": "planted"})
+    os.lchown(tmp_path / "shared" / ".git", 65534, 65534)
+    with pytest.raises(SourceError, match="belongs to somebody else"):
+        sources.fetch("shop", app("shared/shop"))
+    assert content(sources.fetch("shop", app("shared", subdirectory="shop"))) == {"a": "planted"}
+
+
 # ------------------------------------------------------------------------------------------------ the mirror
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,12 +108,23 @@ def _local(location: str, base: Path) -> Repository:
         raise SourceError(f"there is no git repository {path}: no such directory")
     for candidate in (path, *path.parents):
         if (candidate / ".git").exists() or _bare(candidate):
+            _refuse_planted(path, candidate)
             inside = path.relative_to(candidate).as_posix()
             return Repository(str(candidate), "file", subdirectory="" if inside == "." else inside)
     raise SourceError(
         f"{path} is not in a git repository",
         hint="run `git init` and commit there, or use `directory:` for a plain directory",
     )
+
+
+def _refuse_planted(path: Path, candidate: Path) -> None:
+    """A repository found above must not be somebody else's: anybody can put one into /tmp."""
+    marker = candidate / ".git" if (candidate / ".git").exists() else candidate
+    if candidate != path and marker.stat().st_uid not in (path.stat().st_uid, os.geteuid()):
+        raise SourceError(
+            f"{path} is not a git repository, and the one around it, {candidate}, belongs to somebody else",
+            hint="name that repository itself, with `subdirectory:`, if it is the right one",
+        )
 
 
 def _bare(path: Path) -> bool:
