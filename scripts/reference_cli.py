@@ -21,8 +21,8 @@ command. `--json` is short for `-o json`.
 - **Data goes to stdout, progress to stderr.** `--jsonl` prints one JSON object a line on stdout while a command runs:
   `{{"type": "journal", ...}}` for everything that is written to the journal, and `phase`, `operation_started`, `output`
   and `operation_ended` for what happens on hosts.
-- **Colours and a live view only on a terminal.** With `NO_COLOR` or `--no-color` there are no colours; in a pipe or a CI
-  log there are plain lines, each with its instance in front.
+- **Colours and a live view only on a terminal.** With `NO_COLOR` or `--no-color` there are no colours; in a pipe or a
+  CI log there are plain lines, each with its instance in front.
 - **It only asks on a terminal.** `up` and `destroy` show their plan and ask. With `-y` they do not ask. Without a
   terminal and without `-y` they only show the plan and exit with 0.
 - **^C** cancels cleanly: what runs on hosts is killed there, the run becomes `cancelled`. A second ^C ends the process

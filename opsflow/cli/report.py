@@ -17,12 +17,16 @@ NOT_CREATED = "not created"
 
 def status(stack: Stack, state: StackState) -> dict[str, Any]:
     """A stack: the instances that are declared, then those that exist though they are not declared any more."""
-    names = [*stack.members, *(name for name in state.instances if name not in stack.members)]
+    names = _names(stack, state)
     return {
         "stack": stack.name,
         "instances": [_instance(stack, name, state.instances.get(name)) for name in names],
         "apps": [_app(stack, name, state) for name in _app_names(stack, state)],
     }
+
+
+def _names(stack: Stack, state: StackState) -> list[str]:
+    return [*stack.members, *(name for name in state.instances if name not in stack.members)]
 
 
 def _instance(stack: Stack, name: str, state: InstanceState | None) -> dict[str, Any]:

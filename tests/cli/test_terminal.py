@@ -1,4 +1,4 @@
-"""The program as a process: on a terminal, in a pipe, and when it is interrupted."""
+"""The program as a process of its own: on a terminal, in a pipe, and when it is interrupted."""
 
 from __future__ import annotations
 
@@ -63,13 +63,6 @@ def environment(project: Path, rules: object = (), **more: str) -> Mapping[str, 
     }  # fmt: skip
 
 
-def piped(project: Path, *argv: str, rules: object = ()) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, PROGRAM, *argv], cwd=project, env=environment(project, rules), stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
-
-
 class Screen:
     """A program on a terminal of its own."""
 
@@ -120,10 +113,6 @@ def on_a_terminal(project: Path, *argv: str, rules: object = (), columns: int = 
         os.close(master)
 
 
-def lines_of(screen: Screen) -> list[str]:
-    return ANSI.sub("", screen.text).splitlines()
-
-
 # ------------------------------------------------------------------------------------------------ asking
 
 
@@ -137,25 +126,6 @@ def test_up_asks_on_a_terminal_and_does_it(project: Path) -> None:
     assert data(project, "status", "shop")["instances"][0]["status"] == "online"
 
 
-def test_up_that_is_not_agreed_to_does_nothing(project: Path) -> None:
-    with on_a_terminal(project, "up", "shop") as screen:
-        screen.wait_for("Do this?")
-        screen.type("\n")
-        assert screen.end() == 0
-        assert "Nothing was done." in screen.text
-    assert data(project, "runs", "list") == []
-
-
-@pytest.mark.parametrize(("typed", "code", "left"), [("yes", 1, 3), ("shop", 0, 0)])
-def test_destroy_wants_the_stack_s_name(typed: str, code: int, left: int, running: Path) -> None:
-    with on_a_terminal(running, "destroy", "shop") as screen:
-        screen.wait_for("Type the stack's name")
-        screen.type(f"{typed}\n")
-        assert screen.end() == code
-    instances = data(running, "status", "shop")["instances"]
-    assert len([instance for instance in instances if instance["status"] == "online"]) == left
-
-
 def test_interrupting_the_question_is_130(project: Path) -> None:
     with on_a_terminal(project, "up", "shop") as screen:
         screen.wait_for("Do this?")
@@ -167,18 +137,6 @@ def test_interrupting_the_question_is_130(project: Path) -> None:
 # ------------------------------------------------------------------------------------------------ how it looks
 
 
-@pytest.mark.parametrize("columns", [80, 120])
-def test_no_line_is_wider_than_the_terminal(columns: int, running: Path) -> None:
-    file = running / "stacks" / "shop.yml"
-    file.write_text(file.read_text().replace("app2:", "a-rather-long-name-for-an-instance-of-this-stack-2:"))
-    with on_a_terminal(running, "run", "shop", "web.restart", columns=columns) as screen:
-        assert screen.end() == 0
-        recap = lines_of(screen)[-5:]
-    with on_a_terminal(running, "status", "shop", columns=columns) as screen:
-        assert screen.end() == 0
-        assert all(len(line) <= columns for line in [*recap, *lines_of(screen)])
-
-
 def test_the_live_view_shows_what_each_host_does(project: Path) -> None:
     rules = [["hang", "app1", "web.setup"]]
     with on_a_terminal(project, "up", "shop", "-y", rules=rules) as screen:
@@ -186,21 +144,6 @@ def test_the_live_view_shows_what_each_host_does(project: Path) -> None:
         os.kill(screen.process.pid, signal.SIGINT)
         assert screen.end() == 130
         assert screen.text.rindex("\x1b[?25h") > screen.text.index("\x1b[?25l"), "the cursor came back"
-
-
-@pytest.mark.parametrize("how", [("--no-color",), ()])
-def test_colors_can_be_turned_off(how: tuple[str, ...], project: Path) -> None:
-    more = {} if how else {"NO_COLOR": "1"}
-    with on_a_terminal(project, "status", "shop", *how, **more) as screen:
-        assert screen.end() == 0
-        assert "\x1b[3" not in screen.text
-
-
-def test_in_a_pipe_nothing_is_colored_and_no_cursor_moves(project: Path) -> None:
-    done = piped(project, "up", "shop", "-y", "-vv")
-    assert done.returncode == 0
-    assert "\x1b" not in done.stdout + done.stderr
-    assert "[app1] 1/1 web.setup ..." in done.stderr
 
 
 def test_a_closed_pipe_is_quiet(running: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,20 +168,19 @@ def test_a_defect_is_two_lines_and_a_private_file_without_secrets(
     assert "correct-horse" not in text
 
 
-def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-
 def test_the_help_needs_less_than_300_ms_and_none_of_the_heavy_libraries() -> None:
     code = (
         "import sys; from opsflow.cli.main import run; code = run(['--help']);"
         "heavy = {'pydantic', 'rich', 'sqlalchemy', 'paramiko', 'pyinfra', 'yaml', 'jinja2'} & set(sys.modules);"
         "sys.exit(f'imported {heavy}' if heavy else code)"
     )
-    took = []
-    for _ in range(5):
-        start = time.perf_counter()
-        run_python(code)
-        took.append(time.perf_counter() - start)
-    # The best of five: other tests share the machine.
-    assert min(took) < 0.3
+    used = [_seconds_of(code) for _ in range(3)]
+    assert min(used) < 0.3
+
+
+def _seconds_of(code: str) -> float:
+    """Processor time of a Python process: what it takes on a machine that has nothing else to do."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
