@@ -35,6 +35,7 @@ from pyinfra.context import ctx_inventory, ctx_state
 
 from opsflow.engine.messages import FactAnswer
 from opsflow.engine.render import rendered
+from opsflow.engine.steady import pin_clock
 
 REFUSED_ARGUMENTS: Mapping[str, str] = {
     "_sudo_password": "it would be in the process list of the host; allow passwordless sudo for the SSH user",
@@ -264,21 +265,12 @@ def enter(state: PlanState) -> None:
 
 def pin_time_and_ids(moment: datetime, seed: str) -> None:
     """Make pyinfra's generators deterministic: the clock is the run's time, random names come from a counter."""
-
-    class Pinned(datetime):
-        """Stands still."""
-
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            """The run's time."""
-            return moment.astimezone(tz).replace(tzinfo=None) if tz is None else moment.astimezone(tz)
-
     counter = iter(range(1 << 30))
 
     def named() -> uuid.UUID:
         return uuid.UUID(hashlib.sha256(f"{seed}:{next(counter)}".encode()).hexdigest()[:32])
 
-    pyinfra_files.datetime = Pinned  # type: ignore[attr-defined]
+    pyinfra_files.datetime = pin_clock(moment)  # type: ignore[attr-defined]
     pyinfra_host.uuid4 = named  # type: ignore[attr-defined]
 
 

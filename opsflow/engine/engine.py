@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -58,7 +59,8 @@ class PyinfraEngine:
 
     def run(self, job: HostJob, observe: HostObserver, cancel: threading.Event) -> HostResult:
         """Run a job; the first plan is made while the connection opens."""
-        first = PlanRequest(recipe_paths=self._paths, recipes=job.recipes, node=job.node)
+        seed = secrets.token_hex(32)
+        first = PlanRequest(recipe_paths=self._paths, recipes=job.recipes, node=job.node, seed=seed)
         connections: list[Connection] = []
 
         def connect() -> Connection:
@@ -67,7 +69,7 @@ class PyinfraEngine:
 
         result = HostRun(
             job,
-            recipe_paths=self._paths,
+            request=first,
             plan=self._pool.plan,
             first=self._planning.submit(self._pool.plan, first),
             connect=connect,

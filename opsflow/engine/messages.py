@@ -6,6 +6,7 @@ A :class:`HostPlan` is that function's value for the answers known so far.
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -46,6 +47,11 @@ class FactStep(Message):
     mask: str = ""
     """Which parts of the output may differ without meaning anything: `stat` hides the access time."""
 
+    @property
+    def identity(self) -> str:
+        """What must be the same for it to be the same step."""
+        return self.key
+
 
 class CommandStep(Message):
     """An operation runs a shell command here."""
@@ -57,6 +63,11 @@ class CommandStep(Message):
     """The command, masked, for people."""
     timeout: float | None = None
     success_codes: tuple[int, ...] = (0,)
+
+    @property
+    def identity(self) -> str:
+        """What must be the same for it to be the same step."""
+        return hashlib.sha256(self.script.encode(errors="surrogatepass")).hexdigest()
 
 
 class UploadStep(Message):
@@ -73,6 +84,11 @@ class UploadStep(Message):
     read: str
     """Shell text that prints the present content of the destination."""
     timeout: float | None = None
+
+    @property
+    def identity(self) -> str:
+        """What must be the same for it to be the same step."""
+        return hashlib.sha256(f"{self.script}\0{self.path}\0{self.size}\0".encode() + (self.content or b"")).hexdigest()
 
 
 Step = Annotated[FactStep | CommandStep | UploadStep, Field(discriminator="kind")]
@@ -106,6 +122,11 @@ class PlannedOperation(Message):
     """It has an `_if`."""
     error: str = ""
 
+    @property
+    def identity(self) -> str:
+        """What must be the same in every plan of a run for it to be the same operation."""
+        return f"{self.operation} {self.name} {self.file}:{self.line}"
+
 
 class PlanFailure(Message):
     """Why there is no plan: the user's recipe is wrong."""
@@ -121,6 +142,8 @@ class PlanFailure(Message):
 class Outcome(Message):
     """What really happened at one step of an operation."""
 
+    step: str = ""
+    """Identity of the step that this happened to."""
     fact: FactAnswer | None = None
     command: CommandAnswer | None = None
 
@@ -135,8 +158,12 @@ class PlanRequest(Message):
     """Facts by shell command: what to assume where nothing is proven."""
     prepared: dict[str, FactAnswer] | None = None
     """Facts that recipe bodies read directly, pinned at their first answers once something ran."""
+    seed: str = ""
+    """A secret of the run; all chance in its recipes comes from it."""
     trace: tuple[tuple[Outcome, ...], ...] = ()
     """Per operation that began: what happened at its steps."""
+    began: tuple[str, ...] = ()
+    """Per operation that began: its identity."""
     done: int = 0
     """Operations below this index are complete."""
     facts: tuple[str, ...] = ()

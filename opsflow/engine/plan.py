@@ -40,6 +40,7 @@ from opsflow.engine.messages import (
     UploadStep,
 )
 from opsflow.engine.node import Node
+from opsflow.engine.steady import pin_chance
 
 INLINE = 1_000_000
 """Bytes; a larger file is not read into the plan but sent from where it lies."""
@@ -85,6 +86,8 @@ class Planner:
         node = self._request.node
         moment = datetime.fromisoformat(node.event.sent_at) if node.event.sent_at else datetime.fromtimestamp(0, UTC)
         adapter.pin_time_and_ids(moment, f"{node.event.command}:{node.name}")
+        if self._request.seed:
+            pin_chance(self._request.seed)
         functions = recipe.load(self._request.recipes, [root.rstrip("/") for root in self._roots])
         state = adapter.make_state(node.name, node.layers, dict(node.attributes), self._roots)
         host = next(iter(state.inventory))
@@ -135,6 +138,8 @@ class Planner:
                 self._note(index, operation, OperationState.BARRIER, [])
                 continue
             outcomes = self._request.trace[index] if index < len(self._request.trace) else ()
+            if index < len(self._request.began) and self._request.began[index] != _noted(index, operation).identity:
+                raise recipe.RecipeProblem(_unsteady(operation, "is another operation than before"))
             self._replay = list(outcomes)
             state.directory = operation.directory
             os.chdir(operation.directory)
@@ -191,15 +196,17 @@ class Planner:
 
     def _step(self, command: PyinfraCommand, operation: Registered, complete: bool) -> CommandAnswer | None:
         """Take what happened to a yielded command from the trace, or add it to the plan (None)."""
-        if self._replay:
-            outcome = self._replay.pop(0)
-            if outcome.command is None:
-                raise recipe.RecipeProblem(_unsteady(operation))
-            return outcome.command
+        outcome = self._replay.pop(0) if self._replay else None
         if complete:
-            raise recipe.RecipeProblem(_unsteady(operation))
+            # Its commands may differ now: it has run as it was, and nothing of it will run again.
+            return _command(outcome, operation)
+        step = self._planned(command, operation)
+        if outcome is not None:
+            if outcome.step != step.identity:
+                raise recipe.RecipeProblem(_unsteady(operation))
+            return _command(outcome, operation)
         assert self._steps is not None  # noqa: S101 - set while operations are generated
-        self._steps.append(self._planned(command, operation))
+        self._steps.append(step)
         self._assumed = True
         return None
 
@@ -226,7 +233,7 @@ class Planner:
             return self._answer_prepare(key)
         if self._replay:
             outcome = self._replay.pop(0)
-            if outcome.fact is None:
+            if outcome.fact is None or outcome.step != key:
                 raise recipe.RecipeProblem(_unsteady(self._current))
             return outcome.fact
         fact = FactStep(key=key, mask="stat" if " atime=%X " in key else "")
@@ -251,26 +258,31 @@ class Planner:
     def _note(
         self, index: int, operation: Registered, state: OperationState, steps: list[Step], error: str = ""
     ) -> None:
-        arguments = operation.arguments
-        self._operations.append(
-            PlannedOperation(
-                index=index,
-                name=operation.name,
-                operation=operation.operation,
-                recipe=operation.recipe,
-                file=operation.file,
-                line=operation.line,
-                state=state,
-                steps=tuple(steps),
-                ignore_errors=bool(arguments.get("_ignore_errors")),
-                conditional=bool(arguments.get("_if")),
-                error=error,
-            )
-        )
+        self._operations.append(_noted(index, operation, state=state, steps=tuple(steps), error=error))
 
 
-def _unsteady(operation: Registered) -> PlanFailure:
-    message = f"operation '{operation.name}' gave other commands for the same facts: it depends on chance or the clock"
+def _noted(index: int, operation: Registered, **more: Any) -> PlannedOperation:
+    return PlannedOperation(
+        index=index,
+        name=operation.name,
+        operation=operation.operation,
+        recipe=operation.recipe,
+        file=operation.file,
+        line=operation.line,
+        ignore_errors=bool(operation.arguments.get("_ignore_errors")),
+        conditional=bool(operation.arguments.get("_if")),
+        **more,
+    )
+
+
+def _command(outcome: Outcome | None, operation: Registered) -> CommandAnswer:
+    if outcome is None or outcome.command is None:
+        raise recipe.RecipeProblem(_unsteady(operation))
+    return outcome.command
+
+
+def _unsteady(operation: Registered, how: str = "gave other commands for the same facts") -> PlanFailure:
+    message = f"operation '{operation.name}' {how}: it depends on something that changes during the run"
     return PlanFailure(message=message, file=operation.file, line=operation.line, recipe=operation.recipe)
 
 

@@ -20,12 +20,19 @@ import socket
 import struct
 import sys
 import traceback
+from collections import Counter
 from contextlib import suppress
 
 MEMORY = 2 * 1024**3
 """Bytes of address space that a recipe may use on top of what pyinfra needs."""
 
 CPU_SECONDS = 120
+LARGEST_FILE = 256 * 1024**2
+"""Bytes that a recipe may write to one file, or print."""
+PROCESSES = 64
+"""That the recipes of one plan may have at once."""
+WATCH = 0.1
+"""Seconds between two looks at how many they have."""
 OUTPUT_KEPT = 65536
 WARM = (
     "opsflow.engine.plan",
@@ -64,16 +71,19 @@ def main() -> None:
     os.set_blocking(wake_write, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake_write)
+    children: set[int] = set()
     while True:
-        ready, _, _ = select.select([control.fileno(), wake_read], [], [])
+        ready, _, _ = select.select([control.fileno(), wake_read], [], [], WATCH if children else None)
         if wake_read in ready:
             os.read(wake_read, 4096)
-            _reap(control)
+            _reap(control, children)
         if control.fileno() in ready:
             connection = _accept(control)
             if connection is None:
                 return
-            _serve(control, connection)
+            children.add(_serve(control, connection))
+        if not ready:
+            _end_crowds(children)
 
 
 def _warm_up() -> None:
@@ -97,21 +107,44 @@ def _accept(control: socket.socket) -> socket.socket | None:
     return None
 
 
-def _reap(control: socket.socket) -> None:
+def _reap(control: socket.socket, children: set[int]) -> None:
+    """Report children that ended, and end what they left behind."""
     with suppress(ChildProcessError):
-        while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            _end_group(ended.si_pid)  # before its pid is free for others
+            pid, status = os.waitpid(ended.si_pid, 0)
+            children.discard(pid)
             with suppress(OSError):
                 control.sendall(struct.pack(">ii", pid, status))
 
 
-def _serve(control: socket.socket, connection: socket.socket) -> None:
+def _end_group(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _end_crowds(children: set[int]) -> None:
+    """End plans whose recipes start processes without end."""
+    sizes = Counter(_group(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 - hot
+    for pid in children:
+        if sizes[pid] > PROCESSES:
+            _end_group(pid)
+
+
+def _group(pid: str) -> int:
+    """The process group of a process; 0 when it has gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123 - hot
+            return int(stat.read().rpartition(b") ")[2].split()[2])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _serve(control: socket.socket, connection: socket.socket) -> int:
     pid = os.fork()
     if pid:
         connection.close()
-        return
+        return pid
     code = 70
     try:
         signal.set_wakeup_fd(-1)
@@ -134,6 +167,7 @@ def _limit() -> None:
         used = int(statm.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -150,8 +184,9 @@ def _answer(connection: socket.socket) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     plan = Planner(request).plan()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # a recipe may have closed or replaced it
+            stream.flush()
     printed = os.pread(output, OUTPUT_KEPT, 0).decode(errors="backslashreplace")
     send(connection, plan.model_copy(update={"output": printed}).model_dump_json().encode())
 

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 
+from pydantic import ValidationError
+
 from opsflow.engine.messages import HostPlan, PlanFailure, PlanRequest
 from opsflow.engine.planner import receive, send
 
@@ -40,7 +42,10 @@ class PlannerPool:
     def plan(self, request: PlanRequest) -> HostPlan:
         """Ask for a plan. A recipe that ends, hangs or eats its process is a plan with a failure."""
         with self._slots:
-            ours = self._connect()
+            try:
+                ours = self._connect()
+            except OSError:
+                ours = self._connect()  # the planner died a moment ago: there is a new one now
             with ours:
                 return self._talk(ours, request)
 
@@ -65,13 +70,28 @@ class PlannerPool:
         with theirs, self._lock:
             control = self._running()
             descriptors = array.array("i", [theirs.fileno()])
-            control.sendmsg([b"p"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+            try:
+                control.sendmsg([b"p"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+            except OSError:
+                ours.close()
+                self._discard()
+                raise
         ours.settimeout(self._timeout)
         return ours
+
+    def _discard(self) -> None:
+        """Give up a planner that does not listen any more."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        if self._control is not None:
+            self._control.close()
+        self._process = self._control = None
 
     def _running(self) -> socket.socket:
         if self._control is not None and self._process is not None and self._process.poll() is None:
             return self._control
+        self._discard()
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -118,7 +138,10 @@ class PlannerPool:
             return _failed(f"the recipes ended their planner process ({self._how_ended(pid)})", _ENDING)
         with self._news:
             self._ended.pop(pid, None)
-        return HostPlan.model_validate_json(answer)
+        try:
+            return HostPlan.model_validate_json(answer)
+        except ValidationError:
+            return _failed("the recipes wrote into their planner's connection", _ENDING)
 
     def _kill(self, pid: int) -> None:
         if pid:
@@ -138,7 +161,7 @@ class PlannerPool:
 
 
 _HANGING = "recipes only describe operations; look for an endless loop, or for work that belongs into an operation"
-_ENDING = "look for os._exit, a crash in a C library, or more memory than allowed"
+_ENDING = "look for os._exit, a crash in a C library, many processes, or more memory or time than allowed"
 
 
 def _failed(message: str, hint: str = "") -> HostPlan:
@@ -148,4 +171,5 @@ def _failed(message: str, hint: str = "") -> HostPlan:
 def _environment() -> Mapping[str, str]:
     kept = {key: os.environ[key] for key in KEPT_ENVIRONMENT if key in os.environ}
     # Bytecode of the user's recipes does not belong into the user's directories.
-    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    # The order of a set must be the same in every plan of a run.
+    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"}

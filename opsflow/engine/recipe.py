@@ -44,7 +44,7 @@ def _function(name: str, roots: Sequence[str]) -> RecipeFunction:
         raise RecipeProblem(
             PlanFailure(
                 message=f"there is no function '{function_name}' in recipe module '{module_name}'",
-                file=module.__file__ or "",
+                file=_file(module),
                 recipe=name,
                 hint=f"it has {', '.join(_public(module)) or 'no functions'}",
             )
@@ -62,10 +62,15 @@ def _module(module_name: str, recipe: str, roots: Sequence[str]) -> ModuleType:
         raise RecipeProblem(failure(error, recipe, roots)) from None
     except BaseException as error:  # noqa: BLE001 - a recipe module may raise anything, also SystemExit
         raise RecipeProblem(failure(error, recipe, roots)) from None
-    if not (module.__file__ or "").startswith(tuple(roots)):
+    if not _file(module).startswith(tuple(roots)):
         message = f"'{module_name}' is not a recipe: an installed Python module of that name comes first"
-        raise RecipeProblem(PlanFailure(message=message, file=module.__file__ or "", recipe=recipe, hint="rename it"))
+        raise RecipeProblem(PlanFailure(message=message, file=_file(module), recipe=recipe, hint="rename it"))
     return module
+
+
+def _file(module: ModuleType) -> str:
+    """Where it is written; empty for one that is built in."""
+    return getattr(module, "__file__", None) or ""
 
 
 def _public(module: ModuleType) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -46,13 +46,15 @@ class Progress:
     known: dict[str, FactAnswer] = field(default_factory=dict)
     prepared: dict[str, FactAnswer] | None = None
     trace: list[list[Outcome]] = field(default_factory=list)
+    began: list[str] = field(default_factory=list)
     done: int = 0
 
-    def outcomes(self, index: int) -> list[Outcome]:
-        """What happened at the steps of an operation; made on first use."""
-        while len(self.trace) <= index:
+    def outcomes(self, operation: PlannedOperation) -> list[Outcome]:
+        """What happened at the steps of an operation; made on first use, which is in order."""
+        if len(self.trace) <= operation.index:
             self.trace.append([])
-        return self.trace[index]
+            self.began.append(operation.identity)
+        return self.trace[operation.index]
 
 
 class HostRun:
@@ -62,7 +64,7 @@ class HostRun:
         self,
         job: HostJob,
         *,
-        recipe_paths: tuple[str, ...],
+        request: PlanRequest,
         plan: Plan,
         first: Future[HostPlan],
         connect: Callable[[], Connection],
@@ -71,7 +73,7 @@ class HostRun:
         cancel: threading.Event,
     ) -> None:
         self._job = job
-        self._recipe_paths = recipe_paths
+        self._initial = request
         self._plan = plan
         self._first: Future[HostPlan] | None = first
         self._connect = connect
@@ -144,15 +146,14 @@ class HostRun:
 
     def _request(self) -> PlanRequest:
         progress = self._progress
-        return PlanRequest(
-            recipe_paths=self._recipe_paths,
-            recipes=self._job.recipes,
-            node=self._job.node,
-            known=progress.known,
-            prepared=progress.prepared,
-            trace=tuple(tuple(outcomes) for outcomes in progress.trace),
-            done=progress.done,
-        )
+        now = {
+            "known": dict(progress.known),
+            "prepared": progress.prepared,
+            "trace": tuple(tuple(outcomes) for outcomes in progress.trace),
+            "began": tuple(progress.began),
+            "done": progress.done,
+        }
+        return self._initial.model_copy(update=now)
 
     def _fetch(self, shell: Shell, plan: HostPlan) -> None:
         keys = [fact.key for fact in plan.missing]
@@ -190,7 +191,7 @@ class HostRun:
             return self._exchange(shell, batch, complete=len(batch) == len(rest))
         for operation in batch:
             facts = (step for step in operation.steps if isinstance(step, FactStep))
-            progress.outcomes(operation.index).extend(Outcome(fact=progress.known[fact.key]) for fact in facts)
+            progress.outcomes(operation).extend(_fact(fact, progress.known) for fact in facts)
             self._passed(operation)
         return len(batch) == len(rest)
 
@@ -245,22 +246,22 @@ class HostRun:
         known: dict[str, FactAnswer],
         exchange: Exchange,
     ) -> bool:
-        outcomes = self._progress.outcomes(operation.index)
+        outcomes = self._progress.outcomes(operation)
         for index, step in enumerate(operation.steps):
             if exchange.miss == (position, index):
                 self._misses += 1
                 self._report.missed()
                 assert isinstance(step, FactStep)  # noqa: S101 - only facts are verified
-                outcomes.append(Outcome(fact=exchange.facts[step.key]))
+                outcomes.append(_fact(step, exchange.facts))
                 return False
             if isinstance(step, FactStep):
-                outcomes.append(Outcome(fact=known[step.key]))
+                outcomes.append(_fact(step, known))
                 continue
             command = heard.get((position, index))
             if command is None:
                 return False
             succeeded = self._report.command_ended(operation, step, command)
-            outcomes.append(Outcome(command=_answer(command, succeeded)))
+            outcomes.append(Outcome(step=step.identity, command=_answer(command, succeeded)))
             if not succeeded:
                 self._report.operation_failed(operation)
                 self._ended_early(exchange)
@@ -291,6 +292,10 @@ class HostRun:
         self._observe(PhaseChanged(self._job.node.name, name))
         if self._cancel.is_set():
             raise Ended(HostStatus.CANCELLED, "cancelled")
+
+
+def _fact(step: FactStep, answers: Mapping[str, FactAnswer]) -> Outcome:
+    return Outcome(step=step.identity, fact=answers[step.key])
 
 
 def _answer(heard: Heard, succeeded: bool) -> CommandAnswer:

@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import subprocess
+import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from opsflow.clock import SystemClock
-from opsflow.engine.messages import CommandStep, FactStep, PlannedOperation, Step, UploadStep
+from opsflow.engine.messages import (
+    CommandStep,
+    FactAnswer,
+    FactStep,
+    HostPlan,
+    PlannedOperation,
+    PlanRequest,
+    Step,
+    UploadStep,
+)
+from opsflow.engine.pool import PlannerPool
 from opsflow.engine.script import compile_operations
 from opsflow.engine.session import LinkLost, ShellEnded
 from opsflow.engine.shell import Exchange, Limits, Listener, Shell
@@ -187,3 +198,58 @@ def upload(dest: str, content: bytes) -> UploadStep:
         script=render.upload(dest, {}),
         read=render.read_file(dest, {}),
     )
+
+
+IMPORTS = "from pyinfra import host\nfrom pyinfra.operations import files, server\n"
+
+
+class Recipes:
+    """Recipe modules in a directory, and plans of them with scripted answers to facts."""
+
+    def __init__(self, directory: Path, pool: PlannerPool) -> None:
+        self.directory = directory
+        self.pool = pool
+        directory.mkdir(exist_ok=True)
+
+    def write(self, name: str, text: str) -> Path:
+        file = self.directory / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        imports = (
+            "from pyinfra import host\nfrom pyinfra.operations import files, server\n" if name.endswith(".py") else ""
+        )
+        file.write_text(imports + textwrap.dedent(text))
+        return file
+
+    def request(self, *names: str, **more: Any) -> PlanRequest:
+        values = {"recipe_paths": (str(self.directory),), "recipes": names, "node": snapshot(), "seed": "5" * 64}
+        return PlanRequest(**(values | more))
+
+    def plan(self, *names: str, **more: Any) -> HostPlan:
+        return self.pool.plan(self.request(*names, **more))
+
+    def settle(self, *names: str, answer: Callable[[str], str | FactAnswer] = lambda key: "", **more: Any) -> HostPlan:
+        """Plan until no fact is missing."""
+        request = self.request(*names, **more)
+        for _ in range(20):
+            plan = self.pool.plan(request)
+            if not plan.missing:
+                return plan
+            told = {fact.key: answer(fact.key) for fact in plan.missing}
+            known = {k: a if isinstance(a, FactAnswer) else FactAnswer(exit_code=0, stdout=a) for k, a in told.items()}
+            request = request.model_copy(update={"known": {**request.known, **known}})
+        raise AssertionError("the plan never settles")
+
+
+def scripts(plan: HostPlan) -> list[list[str]]:
+    """Per operation: what it would run; facts are in brackets, uploads are their destinations."""
+    return [[_text(step) for step in operation.steps] for operation in plan.operations]
+
+
+def _text(step: Step) -> str:
+    match step:
+        case FactStep():
+            return f"[{step.key}]"
+        case CommandStep():
+            return step.script
+        case UploadStep():
+            return f"{step.dest}={(step.content or b'').decode()}"

@@ -58,7 +58,11 @@ def test_quoted_words_survive_every_wrapper(value: str, sudo: dict[str, str]) ->
 
 
 @settings(max_examples=25)
-@given(name=text.filter(lambda n: n not in ("", ".", "..") and "/" not in n and len(n.encode()) < 200))
+@given(
+    name=text.filter(
+        lambda n: n not in ("", ".", "..") and not n.startswith(".") and "/" not in n and len(n.encode()) < 200
+    )
+)
 def test_directories_and_files_of_any_name(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     directory = tmp_path_factory.mktemp("d") / name
     directory.mkdir()

@@ -1,0 +1,442 @@
+"""Plans from recipes, with scripted answers to facts: positions, assumptions, and what happened replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from engine_doubles import Recipes, scripts, snapshot
+
+from opsflow.engine.messages import (
+    CommandAnswer,
+    CommandStep,
+    FactAnswer,
+    FactStep,
+    HostPlan,
+    OperationState,
+    Outcome,
+    PlannedOperation,
+)
+from opsflow.model.result import Reads
+
+
+def states(plan: HostPlan) -> list[str]:
+    return [operation.state.value for operation in plan.operations]
+
+
+def happened(operation: PlannedOperation, *answers: CommandAnswer | FactAnswer) -> tuple[Outcome, ...]:
+    return tuple(
+        Outcome(step=step.identity, fact=answer)
+        if isinstance(answer, FactAnswer)
+        else Outcome(step=step.identity, command=answer)
+        for step, answer in zip(operation.steps, answers, strict=False)
+    )
+
+
+def after(
+    recipes: Recipes, plan: HostPlan, name: str, *outcomes: Sequence[Outcome], done: int, **known: str
+) -> HostPlan:
+    """The next plan, when this has happened."""
+    return recipes.settle(
+        name,
+        answer=lambda key: known.get("answer", ""),
+        trace=tuple(tuple(items) for items in outcomes),
+        began=tuple(operation.identity for operation in plan.operations[: len(outcomes)]),
+        done=done,
+        prepared={},
+    )
+
+
+class TestOperations:
+    def test_where_they_come_from(self, recipes: Recipes) -> None:
+        file = recipes.write(
+            "web.py", "def helper():\n    files.directory(path='/srv')\ndef setup(node):\n    helper()\n"
+        )
+        recipes.write("base.py", "def setup(node):\n    server.shell(name='Say', commands='echo')\n")
+        plan = recipes.settle("base.setup", "web.setup")
+        first, second = plan.operations
+        assert (first.name, first.operation, first.recipe, first.line) == ("Say", "server.shell", "base.setup", 4)
+        assert (second.operation, second.recipe, second.file, second.line) == (
+            "files.directory", "web.setup", str(file), 4
+        )  # fmt: skip
+
+    def test_arguments_of_one_command(self, recipes: Recipes) -> None:
+        recipes.write(
+            "web.py",
+            """
+            def setup(node):
+                server.shell(commands='id', _timeout=7, _success_exit_codes=[0, 3], _ignore_errors=True, _chdir='/a b')
+            """,
+        )
+        plan = recipes.settle("web.setup")
+        step = plan.operations[0].steps[0]
+        assert isinstance(step, CommandStep)
+        assert (step.timeout, step.success_codes, step.script) == (7, (0, 3), "cd '/a b' && id")
+        assert plan.operations[0].ignore_errors
+
+    def test_missing_facts_of_all_operations_are_found_together(self, recipes: Recipes) -> None:
+        recipes.write("web.py", "def setup(node):\n    for n in 'abc':\n        files.directory(path='/srv/' + n)\n")
+        plan = recipes.plan("web.setup")
+        assert states(plan) == ["missing"] * 3
+        assert len(plan.missing) == 3
+
+    def test_host_data_and_groups(self, recipes: Recipes) -> None:
+        recipes.write("web.py", "def setup(node):\n    print(host.name, host.groups, host.data.port)\n")
+        plan = recipes.settle("web.setup", node=snapshot(attributes={"port": 80}))
+        assert plan.output.startswith("web1 ['web'")
+        assert plan.output.endswith("80\n")
+
+    def test_reads(self, recipes: Recipes) -> None:
+        recipes.write("web.py", "def setup(node):\n    node.stack.layer('web').online\n    node.get('x', 1)\n")
+        assert recipes.settle("web.setup").reads == Reads(layers=("web",), instances=("web1",), attributes=("x",))
+
+    def test_a_deploy(self, recipes: Recipes) -> None:
+        recipes.write(
+            "web.py",
+            """
+            from pyinfra.api import deploy
+
+            @deploy("Install")
+            def install(what):
+                server.shell(name="Step", commands=f"echo {what}")
+
+            def setup(node):
+                install("it", _chdir="/srv")
+            """,
+        )
+        operation = recipes.settle("web.setup").operations[0]
+        assert operation.name == "Install | Step"
+        assert operation.steps[0].identity
+        assert operation.line == 8
+
+    def test_loops(self, recipes: Recipes) -> None:
+        recipes.write(
+            "web.py",
+            "def setup(node):\n    for n in host.loop([1, 2, 3]):\n        server.shell(name='Same', commands=f'echo {n}')\n",
+        )
+        assert scripts(recipes.settle("web.setup")) == [["echo 1"], ["echo 2"], ["echo 3"]]
+
+    def test_an_operation_of_ones_own(self, recipes: Recipes) -> None:
+        recipes.write(
+            "web.py",
+            """
+            from pyinfra.api import operation
+            from pyinfra.facts.server import Hostname
+
+            @operation()
+            def greet(who):
+                if host.get_fact(Hostname) == who:
+                    yield f"echo hello {who}"
+                    yield from server.shell._inner(commands=["echo again"])
+
+            def setup(node):
+                greet("a")
+                greet("b")
+            """,
+        )
+        plan = recipes.settle("web.setup", answer=lambda key: "a\n")
+        assert [len(steps) for steps in scripts(plan)] == [3, 1]
+        assert plan.operations[0].operation == "web.greet"
+
+
+class TestFiles:
+    def test_templates_beside_the_recipe(self, recipes: Recipes) -> None:
+        recipes.write("web/__init__.py", "def setup(node):\n    files.template(src='site.j2', dest='/s', x=1)\n")
+        recipes.write("web/site.j2", "{% include 'part.j2' %}-{{ x }}")
+        recipes.write("web/part.j2", "part {{ host.name }}")
+        plan = recipes.settle("web.setup")
+        assert scripts(plan)[0][-1] == "/s=part web1-1"
+
+    def test_relative_sources_and_the_working_directory(self, recipes: Recipes) -> None:
+        recipes.write(
+            "a/__init__.py", "def setup(node):\n    files.put(src='f', dest='/a')\n    print(open('f').read())\n"
+        )
+        recipes.write(
+            "b/__init__.py", "import a\ndef setup(node):\n    files.put(src='f', dest='/b')\n    a.setup(node)\n"
+        )
+        recipes.write("a/f", "of a")
+        recipes.write("b/f", "of b")
+        plan = recipes.settle("a.setup", "b.setup")
+        assert [steps[-1] for steps in scripts(plan)] == ["/a=of a", "/b=of b", "/a=of a"]
+
+    def test_a_missing_source(self, recipes: Recipes) -> None:
+        recipes.write("web.py", "def setup(node):\n    files.put(src='nosuch', dest='/a')\n")
+        plan = recipes.settle("web.setup")
+        text = plan.failure.message if plan.failure else plan.operations[0].error
+        assert "nosuch" in text
+
+    def test_an_undefined_name_in_a_template(self, recipes: Recipes) -> None:
+        recipes.write("web.py", "def setup(node):\n    files.template(src='x.j2', dest='/a')\n")
+        recipes.write("x.j2", "line\n{{ nothing }}")
+        operation = recipes.settle("web.setup").operations[0]
+        assert operation.state is OperationState.FAILED
+        assert "'nothing' is undefined" in operation.error
+
+    def test_large_files_stay_where_they_are(self, recipes: Recipes) -> None:
+        recipes.write("web.py", "def setup(node):\n    files.put(src='big', dest='/a')\n")
+        big = recipes.directory / "big"
+        big.write_bytes(b"x" * 1_000_001)
+        step = recipes.settle("web.setup").operations[0].steps[-1]
+        assert (step.kind, getattr(step, "path", None), getattr(step, "content", 1)) == ("upload", str(big), None)
+
+
+class TestPositions:
+    def test_a_fact_that_is_read_after_a_command(self, recipes: Recipes) -> None:
+        recipes.write("web.py", "def setup(node):\n    server.user(user='app', home='/srv/app', ensure_home=True)\n")
+        kinds = [step.kind for step in recipes.settle("web.setup").operations[0].steps]
+        first_command = kinds.index("command")
+        assert "fact" in kinds[:first_command]
+        assert "fact" in kinds[first_command:]
+
+    def test_what_happened_inside_an_operation_is_replayed(self, recipes: Recipes) -> None:
+        recipes.write(
+            "web.py",
+            """
+            from pyinfra.api import operation
+            from pyinfra.facts.server import Hostname
+
+            @operation()
+            def two():
+                yield "first"
+                yield f"second {host.get_fact(Hostname)}"
+
+            def setup(node):
+                two()
+                server.shell(commands="after")
+            """,
+        )
+        plan = recipes.settle("web.setup", answer=lambda key: "assumed\n")
+        assert [steps[-1] for steps in scripts(plan)] == ["second assumed", "after"]
+        began = happened(plan.operations[0], CommandAnswer(success=True), FactAnswer(exit_code=0, stdout="real\n"))
+        again = after(recipes, plan, "web.setup", began, done=0)
+        assert scripts(again) == [["second real"], ["after"]]
+
+
+class TestResults:
+    RELOAD = """
+        def setup(node):
+            config = server.shell(name="Config", commands="write"{more})
+            server.shell(name="Reload", commands="reload", _if={condition})
+    """
+
+    def recipe(self, recipes: Recipes, condition: str, more: str = "") -> None:
+        recipes.write("web.py", self.RELOAD.format(condition=condition, more=more))
+
+    @pytest.mark.parametrize(
+        ("condition", "runs"),
+        [
+            ("config.did_change", True),
+            ("lambda: not config.did_change()", False),
+            ("config.did_succeed", True),
+            ("config.did_error", False),
+            ("[config.did_change, config.did_succeed]", True),
+            ("[config.did_change, config.did_error]", False),
+        ],
+    )
+    def test_a_condition_on_what_is_planned(self, recipes: Recipes, condition: str, *, runs: bool) -> None:
+        self.recipe(recipes, condition)
+        plan = recipes.settle("web.setup")
+        assert scripts(plan) == [["write"], ["reload"] if runs else []]
+        assert plan.operations[1].conditional
+
+    def test_a_condition_on_what_is_not_known_yet(self, recipes: Recipes) -> None:
+        recipes.write(
+            "web.py",
+            """
+            def setup(node):
+                d = files.directory(path="/srv/x")
+                server.shell(commands="reload", _if=d.did_change)
+            """,
+        )
+        assert states(recipes.plan("web.setup")) == ["missing", "planned"]
+
+    def test_a_failed_operation_that_is_ignored(self, recipes: Recipes) -> None:
+        self.recipe(recipes, "config.did_error", more=", _ignore_errors=True")
+        plan = recipes.settle("web.setup")
+        assert plan.operations[0].ignore_errors
+        began = happened(plan.operations[0], CommandAnswer(success=False, stderr="no"))
+        assert scripts(after(recipes, plan, "web.setup", began, done=1)) == [[], ["reload"]]
+
+    @pytest.mark.parametrize("stream", ["stdout", "stderr"])
+    def test_reading_output_waits_for_real_results(self, recipes: Recipes, stream: str) -> None:
+        self.recipe(recipes, f"lambda: 'yes' in config.{stream}")
+        plan = recipes.settle("web.setup")
+        assert states(plan) == ["planned", "barrier"]
+        for text, runs in (("yes sir\n", True), ("no\n", False)):
+            began = happened(plan.operations[0], CommandAnswer(success=True, **{stream: text}))
+            assert scripts(after(recipes, plan, "web.setup", began, done=1))[1] == (["reload"] if runs else [])
+
+    def test_reading_results_in_the_body_is_refused_as_in_pyinfra(self, recipes: Recipes) -> None:
+        recipes.write("web.py", "def setup(node):\n    op = server.shell(commands='a')\n    op.stdout\n")
+        failure = recipes.plan("web.setup").failure
+        assert failure is not None
+        assert "before execution" in failure.message
+        assert failure.line == 5
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("argument", "text"),
+        [
+            ("_sudo=True, _sudo_password='hunter2'", "the argument _sudo_password is not supported"),
+            ("_su_user='x', _su_password='hunter2'", "_su_password"),
+            ("_get_pty=True", "_get_pty"),
+            ("_stdin='x'", "_stdin"),
+            ("_retries=3", "_retries"),
+            ("_continue_on_error=True", "use _ignore_errors"),
+            ("_run_once=True", "_run_once"),
+            ("_serial=True", "opsflow run --serial"),
+            ("_parallel=3", "_parallel"),
+        ],
+    )
+    def test_arguments_by_name(self, recipes: Recipes, argument: str, text: str) -> None:
+        recipes.write("web.py", f"def setup(node):\n    server.shell(commands='a', {argument})\n")
+        failure = recipes.plan("web.setup", prepare_only=True).failure
+        assert failure is not None
+        assert text in failure.message
+        assert "hunter2" not in failure.message
+        assert failure.line == 4
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            "python.call(function=print)",
+            "server.reboot()",
+            "files.get(src='/a', dest='b')",
+            "files.rsync(src='.', dest='/b')",
+        ],
+    )
+    def test_operations_by_name(self, recipes: Recipes, call: str) -> None:
+        recipes.write("web.py", f"from pyinfra.operations import python\ndef setup(node):\n    {call}\n")
+        failure = recipes.plan("web.setup", prepare_only=True).failure
+        assert failure is not None
+        assert f"{call.partition('(')[0]} is not supported" in failure.message
+        assert failure.line == 5
+
+    def test_an_argument_that_no_one_knows(self, recipes: Recipes) -> None:
+        recipes.write("web.py", "def setup(node):\n    server.shell(commands='a', _sudoo=True)\n")
+        failure = recipes.plan("web.setup").failure
+        assert failure is not None
+        assert "_sudoo" in failure.message
+
+    def test_a_recipe_cannot_swallow_it(self, recipes: Recipes) -> None:
+        body = "def setup(node):\n    try:\n        server.reboot()\n    except Exception: ...\n"
+        recipes.write("web.py", body)
+        assert recipes.plan("web.setup").failure is not None
+
+
+class TestFactsInTheBody:
+    RECIPE = """
+        from pyinfra.facts.server import Hostname, Kernel
+
+        def setup(node):
+            if host.get_fact(Hostname) == "web1":
+                server.shell(commands="echo " + host.get_fact(Kernel))
+    """
+
+    def test_are_asked_one_after_another_and_pinned(self, recipes: Recipes) -> None:
+        recipes.write("web.py", self.RECIPE)
+        asked: list[str] = []
+
+        def answer(key: str) -> str:
+            asked.append(key)
+            return "web1\n" if "name -n" in key or "hostname" in key.lower() else "Linux\n"
+
+        plan = recipes.settle("web.setup", answer=answer)
+        assert scripts(plan) == [["echo Linux"]]
+        assert list(plan.prepared) == asked
+
+    def test_a_fact_that_fails_is_told(self, recipes: Recipes) -> None:
+        recipes.write(
+            "web.py",
+            "from pyinfra.facts.files import FileContents\ndef setup(node):\n    print(host.get_fact(FileContents, path='/x'))\n",
+        )
+        plan = recipes.settle("web.setup", answer=lambda key: FactAnswer(exit_code=1, stdout="", stderr="cat: no\n"))
+        assert plan.failure is not None or plan.output == "None\n"
+
+
+class TestSteady:
+    CHANCE = """
+        import datetime, random, secrets, time, uuid
+        from datetime import datetime as moment
+
+        NAME = secrets.token_hex(4)
+
+        def setup(node):
+            at = f"{datetime.datetime.now():%H%M%S%f} {moment.utcnow()} {datetime.date.today()} {time.strftime('%X')} {time.time()}"
+            server.shell(commands=f"{NAME} {random.random()} {uuid.uuid4()} {at} {random.sample(range(99), 5)}")
+            server.shell(commands=" ".join({"a", "b", "c", "d", node.name}))
+    """
+
+    def test_chance_and_clock_are_the_same_in_every_plan_of_a_run(self, recipes: Recipes) -> None:
+        recipes.write("web.py", self.CHANCE)
+        texts = [scripts(recipes.settle("web.setup"))[:2] for _ in range(3)]
+        assert texts[0] == texts[1] == texts[2]
+
+    def test_and_differ_between_runs(self, recipes: Recipes) -> None:
+        recipes.write("web.py", self.CHANCE)
+        assert scripts(recipes.settle("web.setup"))[0] != scripts(recipes.settle("web.setup", seed="6" * 64))[0]
+
+    def test_the_clock_is_the_runs(self, recipes: Recipes) -> None:
+        recipes.write(
+            "web.py",
+            "from datetime import UTC, datetime\ndef setup(node):\n    print(datetime.now(UTC), isinstance(datetime.now(), datetime))\n",
+        )
+        assert recipes.settle("web.setup").output == "2026-01-02 03:04:05+00:00 True\n"
+
+    def test_other_operations_than_before_are_an_error(self, recipes: Recipes) -> None:
+        recipes.write(
+            "web.py",
+            "def setup(node):\n    server.shell(name='One', commands='a')\n    server.shell(name='Two', commands='b')\n",
+        )
+        plan = recipes.settle("web.setup")
+        began = happened(plan.operations[0], CommandAnswer(success=True))
+        recipes.write(
+            "web.py",
+            "def setup(node):\n    server.shell(name='New', commands='x')\n    server.shell(name='Two', commands='b')\n",
+        )
+        failure = after(recipes, plan, "web.setup", began, done=1).failure
+        assert failure is not None
+        assert "operation 'New' is another operation than before" in failure.message
+
+    def test_other_commands_inside_an_operation_are_an_error(self, recipes: Recipes) -> None:
+        text = "def setup(node):\n    server.shell(name='One', commands=['{}', 'b'])\n"
+        recipes.write("web.py", text.format("a"))
+        plan = recipes.settle("web.setup")
+        began = happened(plan.operations[0], CommandAnswer(success=True))
+        recipes.write("web.py", text.format("other"))
+        failure = after(recipes, plan, "web.setup", began, done=0).failure
+        assert failure is not None
+        assert "gave other commands for the same facts" in failure.message
+
+    def test_a_backup_is_named_after_the_run(self, recipes: Recipes) -> None:
+        recipes.write("web.py", "def setup(node):\n    files.line(path='/etc/x', line='a', backup=True)\n")
+        texts = [str(scripts(recipes.settle("web.setup"))) for _ in range(2)]
+        assert texts[0] == texts[1]
+
+
+def test_facts_by_name(recipes: Recipes) -> None:
+    plan = recipes.settle(facts=("server.Hostname", "server.Kernel"), answer=lambda key: "x\n")
+    assert plan.facts == {"server.Hostname": "x", "server.Kernel": "x"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("server.Hostnam", "did you mean server.Hostname"),
+        ("servr.Hostname", "did you mean server?"),
+        ("nonsense", "write MODULE.Fact"),
+        ("files.File", "needs arguments (path)"),
+        ("server.shlex", "there is no fact"),
+    ],
+)
+def test_facts_that_do_not_exist(recipes: Recipes, name: str, text: str) -> None:
+    failure = recipes.plan(facts=(name,)).failure
+    assert failure is not None
+    assert text in f"{failure.message} {failure.hint}"
+
+
+def test_a_fact_step_knows_its_mask(recipes: Recipes) -> None:
+    recipes.write("web.py", "def setup(node):\n    files.file(path='/etc/x')\n")
+    steps = [fact for fact in recipes.plan("web.setup").missing if isinstance(fact, FactStep)]
+    assert [step.mask for step in steps if "stat" in step.key] == ["stat"]
