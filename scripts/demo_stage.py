@@ -50,6 +50,10 @@ class Stage:
     checks: list[Check] = field(default_factory=list)
     answer: str = ""
     """The last page that the shop gave."""
+    addresses: dict[str, str] = field(default_factory=dict)
+    """Where machines were, when status was last asked for."""
+    run: str = ""
+    """Number of the run that the last command made."""
     started: float = field(default_factory=time.monotonic)
     timings: list[tuple[str, float]] = field(default_factory=list)
 
@@ -101,6 +105,8 @@ class Stage:
             except KeyboardInterrupt:
                 process.send_signal(signal.SIGINT)
                 raise
+        numbers = [found[1] for line in lines if (found := re.match(r"run (\d+): ", line))]
+        self.run = numbers[-1] if numbers else ""
         if process.returncode != expect:
             raise DemoFailed(f"opsflow {' '.join(arguments)}: exit code {process.returncode} instead of {expect}")
         return "".join(lines)
@@ -116,26 +122,23 @@ class Stage:
 
     def instances(self) -> dict[str, dict[str, Any]]:
         """Every instance by name, as ``opsflow status`` reports it."""
-        return {found["name"]: found for found in self.ask("status", STACK)["instances"]}
-
-    def online(self) -> list[str]:
-        """Names of the online instances, sorted."""
-        return sorted(name for name, instance in self.instances().items() if instance["status"] == "online")
+        found = {instance["name"]: instance for instance in self.ask("status", STACK)["instances"]}
+        self.addresses |= {name: instance["address"] for name, instance in found.items() if instance["address"]}
+        return found
 
     def last_run(self) -> list[dict[str, Any]]:
-        """What the newest run did: one entry an instance and event."""
-        newest = self.ask("runs", "list", STACK, "--limit", "1")[0]["id"]
-        return list(self.ask("runs", "show", newest)["instances"])
+        """What the last command did: one entry an instance and event."""
+        return list(self.ask("runs", "show", self.run)["instances"]) if self.run else []
 
-    def events(self) -> list[dict[str, Any]]:
-        """The whole journal of the stack."""
-        return list(self.ask("events", STACK, "--limit", "100000"))
+    def events(self, after: int = 0) -> list[dict[str, Any]]:
+        """The journal of the stack."""
+        return list(self.ask("events", STACK, "--limit", "100000", "--after", str(after)))
 
     # ------------------------------------------------------------------------------------------- the shop
 
     def pages(self, count: int = 12) -> list[dict[str, Any]]:
         """Visits to the shop through HAProxy, one after another; an error of HAProxy ends the story."""
-        url = f"http://{self.instances()['lb1']['address']}/"
+        url = f"http://{self.addresses['lb1']}/"
         found = []
         for _ in range(count):
             with HTTP.open(url, timeout=5) as page:
