@@ -48,9 +48,7 @@ def _instance(stack: Stack, name: str, state: InstanceState | None) -> dict[str,
         "machine": machine.id if machine else None,
         "private_address": machine.private_address if machine else None,
         "public_address": machine.public_address if machine else None,
-        "apps": {
-            app: {"revision": d.revision, "release": d.release} for app, d in (state.apps if state else {}).items()
-        },
+        "apps": {app: _deployed(deployed) for app, deployed in (state.apps if state else {}).items()},
         "online_since": _time(state.online_since) if state else None,
     }
 
@@ -63,14 +61,9 @@ def _app_names(stack: Stack, state: StackState) -> list[str]:
 def _app(stack: Stack, name: str, state: StackState) -> dict[str, Any]:
     app = stack.apps.get(name)
     where = [
-        {
-            "instance": instance.name,
-            "revision": deployed.revision,
-            "release": deployed.release,
-            "at": _time(deployed.at),
-        }
-        for instance in state.instances.values()
-        if (deployed := instance.apps.get(name))
+        {"instance": instance, **_deployed(state.instances[instance].apps[name])}
+        for instance in _names(stack, state)
+        if instance in state.instances and name in state.instances[instance].apps
     ]
     return {
         "name": name,
