@@ -204,7 +204,7 @@ def test_base_lets_people_in(host: Host) -> None:
     host.attributes = {"users": {"ada": {"key": KEY}}}
     assert host.done("base.configure") == ["User ada"]
     assert host.done("base.configure") == []
-    assert host.shell("cat /home/ada/.ssh/authorized_keys") == KEY
+    assert host.shell("cat ~ada/.ssh/authorized_keys") == KEY
     host.attributes = {}
 
 
