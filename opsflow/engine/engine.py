@@ -14,8 +14,9 @@ from opsflow.clock import Clock
 from opsflow.engine.messages import PlanFailure, PlanRequest
 from opsflow.engine.pool import PlannerPool
 from opsflow.engine.run import HostRun
+from opsflow.engine.script import end_processes
 from opsflow.engine.session import ConnectError, Connection, LinkLost, Why, stream
-from opsflow.engine.shell import Limits, Shell
+from opsflow.engine.shell import Limits, NoShell, Shell
 from opsflow.errors import HostsUnreachable, Problem, RecipeError, UsageError
 from opsflow.model.compute import Ssh, Timeouts
 from opsflow.model.machine import Machine
@@ -67,19 +68,20 @@ class PyinfraEngine:
             connections.append(self._connection(job.machine, job.ssh, job.timeouts, cancel))
             return connections[0]
 
-        result = HostRun(
-            job,
-            request=first,
-            plan=self._pool.plan,
-            first=self._planning.submit(self._pool.plan, first),
-            connect=connect,
-            clock=self._clock,
-            observe=observe,
-            cancel=cancel,
-        ).run()
-        for connection in connections:
-            self._give_back(connection)
-        return result
+        try:
+            return HostRun(
+                job,
+                request=first,
+                plan=self._pool.plan,
+                first=self._planning.submit(self._pool.plan, first),
+                connect=connect,
+                clock=self._clock,
+                observe=observe,
+                cancel=cancel,
+            ).run()
+        finally:
+            for connection in connections:
+                self._give_back(connection)
 
     def wait_ready(self, machine: Machine, ssh: Ssh, timeout: float, cancel: threading.Event) -> str | None:
         """Try to log in until it works; the connection is kept for the run that follows."""
@@ -104,15 +106,17 @@ class PyinfraEngine:
         """Run one shell command on a channel of its own."""
         end = self._clock.monotonic() + timeout
         with self._borrowed(machine, ssh) as connection, connection.channel("exec sh") as channel:
-            channel.send(f"echo $$ >&2\n{command}\n".encode())
+            listener = _PidListener(output)
+            # The rest of standard input is the command; the shell has read its first line by then.
+            begin = f'echo "{listener.mark}$$" >&2; _c=$(cat); eval "$_c" </dev/null\n'
+            channel.send(f"{begin}{command}\n".encode())
             channel.close_input()
-            first = _FirstLine(output)
-            code = stream(channel, first, deadline=lambda: end - self._clock.monotonic())
+            code = stream(channel, listener, deadline=lambda: end - self._clock.monotonic())
+            listener.flush()
             if code is None:
-                from opsflow.engine.script import end_processes
-
-                connection.call(end_processes(first.pid, whole=True), 30)
-                raise HostsUnreachable(f"{machine.address}: the command took more than {timeout:g} s and was ended")
+                gone = listener.pid and connection.call(end_processes(listener.pid, whole=True), 30) == 0
+                how = "was ended" if gone else "could NOT be ended on the host"
+                raise HostsUnreachable(f"{machine.address}: the command took more than {timeout:g} s and {how}")
             return code
 
     def facts(self, machine: Machine, ssh: Ssh, names: Sequence[str]) -> Mapping[str, object]:
@@ -160,10 +164,11 @@ class PyinfraEngine:
                 yield connection
             finally:
                 self._give_back(connection)
-        except (ConnectError, LinkLost) as error:
+        except (ConnectError, LinkLost, NoShell) as error:
             raise HostsUnreachable(str(error)) from None
 
     def _connection(self, machine: Machine, ssh: Ssh, timeouts: Timeouts, cancel: threading.Event) -> Connection:
+        end = self._clock.monotonic() + timeouts.connect
         for attempt in range(1, ATTEMPTS + 1):
             idle = self._take(machine)
             if idle is not None:
@@ -171,7 +176,8 @@ class PyinfraEngine:
             try:
                 return Connection(machine, ssh, timeouts)
             except ConnectError as error:
-                if error.why is not Why.UNREACHABLE or attempt == ATTEMPTS:
+                # What takes long once takes long again: the limit is for all attempts together.
+                if error.why is not Why.UNREACHABLE or attempt == ATTEMPTS or self._clock.monotonic() >= end:
                     raise
                 if cancel.wait(random.uniform(0.1, 0.5) * attempt):  # noqa: S311 - jitter, not a secret
                     raise
@@ -195,23 +201,30 @@ class PyinfraEngine:
             connection.close()
 
 
-class _FirstLine:
-    """Takes the shell's pid from the first line of standard error; the rest goes on."""
+class _PidListener:
+    """Takes the line with the shell's pid out of standard error; the rest goes on."""
 
     def __init__(self, output: Callable[[str, bytes], None]) -> None:
         self._output = output
-        self._head: bytes | None = b""
+        self._held: bytes | None = b""
+        self.mark = f"{secrets.token_hex(8)} "
         self.pid = 0
 
     def __call__(self, name: str, data: bytes) -> None:
-        if name == "stderr" and self._head is not None:
-            self._head += data
-            line, newline, data = self._head.partition(b"\n")
+        if name == "stderr" and self._held is not None:
+            self._held += data
+            before, _, line = self._held.partition(self.mark.encode())
+            number, newline, rest = line.partition(b"\n")
             if not newline:
                 return
-            self.pid, self._head = int(line), None
+            self.pid, self._held, data = int(number), None, before + rest
         if data:
             self._output(name, data)
+
+    def flush(self) -> None:
+        """Pass on what was held back, when the line never came."""
+        if self._held:
+            self._output("stderr", self._held)
 
 
 def _key(machine: Machine) -> Key:

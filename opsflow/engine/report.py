@@ -57,6 +57,8 @@ class Report:
         self._name = job.node.name
         self._observe = observe
         self._redactor = Redactor(job.node.secrets)
+        # Quoted for JSON, a character is six bytes at most.
+        self._longest_secret = 6 * max((len(secret.encode()) for secret in job.node.secrets), default=0) + 8
         self._working: dict[int, _Operation] = {}
         self._results: dict[int, OperationResult] = {}
         self._planned: tuple[PlannedOperation, ...] = ()
@@ -113,8 +115,10 @@ class Report:
         index = batch[place[0]].index
         data = self._lines.pop((index, stream), b"") + data
         cut = data.rfind(b"\n") + 1
-        if not cut and len(data) > LONGEST_LINE:
-            cut = len(data)
+        if len(data) - cut > LONGEST_LINE:
+            # What is cut off may begin with a part of a secret, so it is kept for the next piece.
+            data = self._redactor.bytes(data)
+            cut = max(cut, len(data) - self._longest_secret)
         if data[cut:]:
             self._lines[index, stream] = data[cut:]
         if cut:

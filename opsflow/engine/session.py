@@ -65,20 +65,21 @@ class Connection:
         self.machine = machine
         self._name = f"{machine.user}@{machine.address}:{machine.port}"
         keys = _private_keys(machine, ssh)
+        expected = [_public_key(line) for line in machine.host_keys]
+        if not expected:
+            raise ConnectError(Why.HOST_KEY, f"no host key of {self._name} is known, so it is not trusted")
+        sock = self._dial(machine, timeouts)
         with _handshakes:
-            self._transport = self._handshake(machine, timeouts)
+            self._transport = self._handshake(sock, expected, timeouts)
             try:
                 self._authenticate(machine, keys, timeouts)
             except BaseException:
                 self._transport.close()
                 raise
 
-    def _handshake(self, machine: Machine, timeouts: Timeouts) -> paramiko.Transport:
+    def _dial(self, machine: Machine, timeouts: Timeouts) -> socket.socket:
         if not machine.address:
             raise ConnectError(Why.UNREACHABLE, f"{machine.id} has no address")
-        expected = [_public_key(line) for line in machine.host_keys]
-        if not expected:
-            raise ConnectError(Why.HOST_KEY, f"no host key of {self._name} is known, so it is not trusted")
         try:
             sock = socket.create_connection((machine.address, machine.port), timeouts.connect)
         except OSError as error:
@@ -86,6 +87,11 @@ class Connection:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT)
+        return sock
+
+    def _handshake(
+        self, sock: socket.socket, expected: Sequence[paramiko.PKey], timeouts: Timeouts
+    ) -> paramiko.Transport:
         # SHA-1 signatures are refused in both directions (CVE-2026-44405).
         transport = paramiko.Transport(sock, disabled_algorithms={"keys": ["ssh-rsa"], "pubkeys": ["ssh-rsa"]})
         try:
@@ -154,18 +160,25 @@ class Connection:
             channel.close_input()
             return channel.exit_code(timeout)
 
-    def put(self, source: IO[bytes], path: str) -> None:
+    def put(self, source: IO[bytes], path: str, proceed: Callable[[], None]) -> None:
         """Send a file to ``path``, which only our user can read (its directory is 0700).
+
+        ``proceed`` is called now and then; what it raises ends the transfer.
 
         Raises:
             LinkLost: the connection is gone.
             OSError: the host could not write it.
         """
+        what = f"cannot write {path} on {self._name}"
         try:
             with paramiko.SFTPClient.from_transport(self._transport) or _no_sftp() as sftp:
-                sftp.putfo(source, path)
+                sftp.putfo(source, path, callback=lambda done, size: proceed())
         except (paramiko.SSHException, EOFError) as error:
-            raise LinkLost(f"could not send a file to {self._name}: {_reason(error)}") from None
+            if self.alive:
+                raise OSError(f"{what}: {_reason(error)}; does its SSH server offer SFTP?") from None
+            raise LinkLost(f"lost the connection to {self._name}: {_reason(error)}") from None
+        except OSError as error:
+            raise OSError(f"{what}: {_reason(error)}; is its disk full?") from None
 
     def close(self) -> None:
         """Close the connection and all its channels."""
@@ -222,6 +235,11 @@ class Channel:
     def _ready(self) -> bool:
         return self._channel.recv_ready() or self._channel.recv_stderr_ready()
 
+    @property
+    def ended(self) -> bool:
+        """Whether what it runs has ended; something in the background may still print."""
+        return self._channel.status_event.is_set()
+
     def exit_code(self, timeout: float) -> int:
         """Its exit code; waits at most ``timeout`` seconds for it.
 
@@ -264,19 +282,23 @@ def fetch_host_key(address: str, port: int, timeout: float) -> str:
 
 
 def stream(channel: Channel, output: Callable[[str, bytes], None], *, deadline: Callable[[], float]) -> int | None:
-    """Pass on everything a command prints; its exit code, or None when ``deadline`` (seconds left) has passed.
+    """Pass on what a command prints; its exit code, or None when ``deadline`` (seconds left) has passed.
+
+    A background process that keeps its output open is not waited for.
 
     Raises:
         LinkLost: the connection is gone.
     """
     while deadline() > 0:
         try:
-            out, err = channel.read(min(1.0, max(0.0, deadline())))
+            out, err = channel.read(min(0.5, max(0.0, deadline())))
         except LinkLost:
             return channel.exit_code(5)
         for name, data in (("stdout", out), ("stderr", err)):
             if data:
                 output(name, data)
+        if channel.ended and not out and not err:
+            return channel.exit_code(0)
     return None
 
 

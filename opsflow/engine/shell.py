@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import IO
+from pathlib import Path
 
 from opsflow.clock import Clock
 from opsflow.engine import script
@@ -28,6 +28,10 @@ ENDING = 15.0
 
 class HostBusy(Exception):
     """Another run holds the host's lock."""
+
+
+class Interrupted(Exception):
+    """The run ends while a file is being sent."""
 
 
 class NoShell(Exception):
@@ -148,13 +152,23 @@ class Shell:
         """Stage what is large, then run a compiled script."""
         for number, upload in program.uploads.items():
             if upload.content is None and upload.path is not None:
-                with open(upload.path, "rb") as source:  # noqa: PTH123 - a stream, not its content
-                    self.stage(source, number)
+                try:
+                    self._stage(Path(upload.path), number, limits)
+                except Interrupted as why:
+                    return Exchange(stopped=str(why))
         return self._exchange(program.text, limits, listener)
 
-    def stage(self, source: IO[bytes], number: int) -> None:
+    def _stage(self, source: Path, number: int, limits: Limits) -> None:
         """Send a large file to the staging directory, which only our user can read."""
-        self._connection.put(source, f"{self.staging}/{number}")
+
+        def proceed() -> None:
+            if limits.cancel.is_set():
+                raise Interrupted("cancelled")
+            if self.now > limits.deadline:
+                raise Interrupted("the run took too long")
+
+        with source.open("rb") as stream:
+            self._connection.put(stream, f"{self.staging}/{number}", proceed)
 
     def close(self) -> None:
         """End the shell; it removes its directories and gives the lock back."""

@@ -104,7 +104,7 @@ class LocalConnection:
         )
         return result.returncode
 
-    def put(self, source: IO[bytes], path: str, *_: Any) -> None:
+    def put(self, source: IO[bytes], path: str, proceed: Callable[[], None]) -> None:
         with Path(path).open("wb") as target:
             shutil.copyfileobj(source, target)
 
