@@ -14,6 +14,7 @@ from opsflow.errors import ProviderError
 from opsflow.providers.compute import locks
 from opsflow.providers.compute.sandbox import addresses, rootfs
 from opsflow.providers.compute.sandbox.addresses import AddressBook, Endpoint
+from opsflow.providers.compute.sandbox.disk import Disk, locate
 from opsflow.providers.compute.sandbox.identity import without_passwords
 from opsflow.providers.compute.sandbox.keys import KeyPair, ProjectKey
 from opsflow.providers.compute.sandbox.options import Options
@@ -119,6 +120,42 @@ def test_keys_are_what_openssh_and_paramiko_read(tmp_path: Path) -> None:
     assert f"ssh-ed25519 {read.get_base64()}" == pair.public
     assert pair.private not in repr(KeyPair.generate())
     assert "PRIVATE" not in repr(pair)
+
+
+def test_paths_are_followed_inside_the_base_only(tmp_path: Path) -> None:
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / "usr/sbin").symlink_to("bin")
+    (tmp_path / "sbin").symlink_to("/usr/sbin")
+    (tmp_path / "up").symlink_to("../../../../etc")
+    (tmp_path / "usr/bin/sh").symlink_to("/usr/bin/dash")
+    (tmp_path / "loop").symlink_to("loop")
+    assert locate(tmp_path, "/sbin/sshd") == Path("usr/bin/sshd")
+    assert locate(tmp_path, "/up/passwd") == Path("etc/passwd")
+    assert locate(tmp_path, "/sbin/sh") == Path("usr/bin/sh")
+    assert locate(tmp_path, "/sbin/sh", last=True) == Path("usr/bin/dash")
+    with pytest.raises(ProviderError, match="in circles"):
+        locate(tmp_path, "/loop/x")
+
+
+def test_links_that_a_sandbox_made_do_not_lead_to_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "base/etc").mkdir(parents=True)
+    (tmp_path / "base/etc/motd").write_text("from the base")
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "hosts").write_text("secret")
+    disk = Disk(tmp_path / "disk", tmp_path / "base")
+    disk.reset()
+    assert disk.read("/etc/motd") == "from the base"
+    (disk.upper / "etc").symlink_to(secret)
+    assert disk.read("/etc/hosts") is None
+    disk.write("/etc/hosts", "mine")
+    assert (secret / "hosts").read_text() == "secret"
+    assert disk.read("/etc/hosts") == "mine"
+    (disk.upper / "etc/hosts").unlink()
+    (disk.upper / "etc/hosts").symlink_to(secret / "hosts")
+    assert disk.read("/etc/hosts") is None
+    disk.write("/etc/hosts", "mine again")
+    assert (secret / "hosts").read_text() == "secret"
 
 
 def test_paths_in_overlay_options_are_escaped() -> None:

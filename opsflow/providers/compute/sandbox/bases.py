@@ -14,9 +14,11 @@ from opsflow.clock import Clock
 from opsflow.errors import CapabilityError, ProviderError
 from opsflow.providers.compute.locks import locked
 from opsflow.providers.compute.sandbox import identity
+from opsflow.providers.compute.sandbox.disk import locate
 
 MACHINE = Path("/")
-SYSTEM = ("/etc", "/opt", "/srv", "/usr", "/usr/local", "/var", "/var/lib")
+SYSTEM = ("/etc", "/usr", "/var", "/var/lib")
+"""What a machine cannot do without; an overlay does not show what is mounted below its base."""
 
 
 def check_system() -> None:
@@ -104,13 +106,5 @@ def _safe(member: tarfile.TarInfo, target: str) -> tarfile.TarInfo | None:
 
 
 def _executable(base: Path, path: str) -> bool:
-    """Whether it exists in the base; links are followed by hand, an absolute one means the base's own root."""
-    current = Path(path)
-    for _ in range(10):
-        inside = base / current.relative_to("/")
-        parent = inside.parent.resolve()
-        if not inside.is_symlink():
-            return inside.is_file() and os.access(inside, os.X_OK)
-        aim = inside.readlink()
-        current = aim if aim.is_absolute() else Path("/") / (parent / aim).relative_to(base.resolve())
-    return False
+    program = base / locate(base, path, last=True)
+    return program.is_file() and os.access(program, os.X_OK)

@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from opsflow.errors import ProviderError
+
 PRIVATE = (
     "/root", "/home", "/run", "/mnt", "/media", "/lost+found",
     "/tmp", "/var/tmp",  # noqa: S108 - hidden, not used
@@ -53,25 +55,30 @@ class Disk:
             file.write(content)
 
     def read(self, path: str) -> str | None:
-        """The text of a file as the sandbox sees it; None when there is none."""
+        """The text of a file as the sandbox sees it; None when there is none.
+
+        A link is not followed: the sandbox made it, and it would lead to a file of this machine.
+        """
+        where = locate(self.lower, path)
         for layer in (self.upper, self.lower):
-            file = layer / path.lstrip("/")
-            if file.is_file():
+            file = layer / where
+            if file.is_file() and file.resolve() == layer.resolve() / where:
                 return file.read_text(errors="surrogateescape")
         return None
 
     def remove(self, path: str) -> None:
         """Hide a file of the base."""
-        if os.path.lexists(self.lower / path.lstrip("/")):
+        if os.path.lexists(self.lower / locate(self.lower, path)):
             target = self._above(path)
             target.unlink(missing_ok=True)
             os.mknod(target, stat.S_IFCHR | 0o000, os.makedev(0, 0))  # overlayfs' mark for "deleted"
 
     def empty(self, path: str) -> None:
         """Show an empty directory where the base has a full one."""
-        below = self.lower / path.lstrip("/")
-        if below.is_dir() and not below.is_symlink() and not self._hidden(path):
-            target = self._above(path)
+        where = locate(self.lower, path, last=True)
+        below = self.lower / where
+        if where != Path() and below.is_dir() and not self._hidden(where):
+            target = self._above(str(where))
             target.mkdir(exist_ok=True)
             _copy_owner(below, target)
             os.setxattr(target, "trusted.overlay.opaque", b"y")
@@ -83,20 +90,50 @@ class Disk:
             if real.is_relative_to(self.lower) and real != self.lower:
                 self.empty(str(real.relative_to(self.lower)))
 
-    def _hidden(self, path: str) -> bool:
-        parents = [self.upper / parent for parent in Path(path.lstrip("/")).parents if parent != Path()]
+    def _hidden(self, where: Path) -> bool:
+        parents = [self.upper / parent for parent in where.parents if parent != Path()]
         return any(parent.is_dir() and _opaque(parent) for parent in parents)
 
     def _above(self, path: str) -> Path:
-        """Where the path is in the upper layer; its parents get the base's owner and mode."""
-        target = self.upper / path.lstrip("/")
-        for parent in reversed(Path(path.lstrip("/")).parents):
+        """Where the path is in the upper layer; its parents get the base's owner and mode.
+
+        A link that the sandbox put in the place of a parent is removed: written through it, a file of this machine
+        would change.
+        """
+        where = locate(self.lower, path)
+        for parent in reversed(where.parents):
             above, below = self.upper / parent, self.lower / parent
+            if above.is_symlink() or (above.exists() and not above.is_dir()):
+                above.unlink()
             if not above.is_dir():
                 above.mkdir(mode=0o755)
                 if below.is_dir():
                     _copy_owner(below, above)
-        return target
+        return self.upper / where
+
+
+def locate(base: Path, path: str, *, last: bool = False) -> Path:
+    """Where a path leads inside ``base`` as its root, relative to it; links are followed, with ``last`` also the last.
+
+    Raises:
+        ProviderError: its links go round in circles.
+    """
+    done: list[str] = []
+    todo = path.split("/")[::-1]
+    for _ in range(1000):
+        if not todo:
+            return Path(*done)
+        part = todo.pop()
+        here = base.joinpath(*done, part)
+        if part == "..":
+            done = done[:-1]
+        elif part not in {"", "."} and here.is_symlink() and (last or any(todo)):
+            aim = str(here.readlink())
+            done = [] if aim.startswith("/") else done
+            todo += aim.split("/")[::-1]
+        elif part not in {"", "."}:
+            done.append(part)
+    raise ProviderError(f"{base}: the links of {path} go round in circles")
 
 
 def _copy_owner(source: Path, target: Path) -> None:

@@ -81,12 +81,11 @@ def furnish(disk: Disk, *, name: str, host_key: KeyPair, authorized: str, privat
 def settle(disk: Disk, *, name: str, at: Endpoint, before: str | None) -> None:
     """Write what depends on the address; what the sandbox itself wrote into /etc/hosts stays."""
     disk.write(f"{HOME}/sshd_config", SSHD_CONFIG.format(port=at.port, address=at.address))
-    hosts = disk.read("/etc/hosts") or ""
-    if before is None:
-        hosts = HOSTS.format(address=at.address, name=name)
+    hosts = disk.read("/etc/hosts")
+    if before is None or hosts is None:
+        disk.write("/etc/hosts", HOSTS.format(address=at.address, name=name))
     elif before != at.address:
-        hosts = "\n".join(_moved(line, before, at.address) for line in hosts.splitlines()) + "\n"
-    disk.write("/etc/hosts", hosts)
+        disk.write("/etc/hosts", "".join(_moved(line, before, at.address) for line in hosts.splitlines(keepends=True)))
 
 
 def without_passwords(shadow: str) -> str:
@@ -109,8 +108,7 @@ def _hide_the_machine(disk: Disk, private: tuple[Path, ...]) -> None:
         disk.remove(str(key))
     # No systemd runs in there: pyinfra and scripts that find systemctl would call it in vain.
     for path in ("/etc/shadow-", "/etc/gshadow-", "/bin/systemctl", "/usr/bin/systemctl"):
-        if not (Path(path).parent.is_symlink()):
-            disk.remove(path)
+        disk.remove(path)
     for name in (".bashrc", ".profile"):
         skeleton = disk.read(f"/etc/skel/{name}")
         if skeleton is not None:

@@ -8,13 +8,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from opsflow.errors import CapabilityError
+from opsflow.errors import CapabilityError, ProviderError
 from opsflow.providers.compute.sandbox import launcher, rootfs
 from opsflow.providers.compute.sandbox.cgroups import Group
 from opsflow.providers.compute.sandbox.processes import Process
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 """All that a sandbox's first process gets: nothing of the caller's environment, which may hold secrets."""
+
+SECONDS = 60.0
 
 PROCESS_FILE = "process.json"
 LOG_FILE = "sshd.log"
@@ -36,6 +38,7 @@ def spawn(
 
     Raises:
         CapabilityError: this system does not let us; the message is the kernel's.
+        ProviderError: it takes for ever.
     """
     spec = {
         "root": rootfs.ROOT,
@@ -48,17 +51,21 @@ def spawn(
         "init": list(init),
         "environment": ENVIRONMENT,
     }
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", launcher.__file__],
-        input=json.dumps(spec),
-        capture_output=True,
-        text=True,
-        cwd=directory,
-        env=ENVIRONMENT,
-        pass_fds=() if lock is None else (lock,),
-        start_new_session=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", launcher.__file__],
+            input=json.dumps(spec),
+            capture_output=True,
+            text=True,
+            cwd=directory,
+            env=ENVIRONMENT,
+            pass_fds=() if lock is None else (lock,),
+            start_new_session=True,
+            check=False,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ProviderError(f"a sandbox did not start within {SECONDS:.0f} s") from error
     process = Process.read(directory / PROCESS_FILE)
     if done.returncode != 0 or process is None:
         reason = done.stderr.strip() or f"exit code {done.returncode}"
