@@ -20,6 +20,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -83,12 +84,33 @@ class Problem:
         where = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
         text = f"{where}: {self.path + ': ' if self.path else ''}{self.message}"
         if self.snippet is not None:
-            text += f"\n    {self.snippet}"
-            if self.column is not None:
-                text += "\n    " + " " * (self.column - 1) + "^"
+            text += "".join(f"\n    {line}" for line in _pointed(self.snippet, self.column))
         if self.hint:
             text += f"\n    {self.hint}"
         return text
+
+
+WIDEST_SNIPPET = 120
+
+
+def _pointed(snippet: str, column: int | None) -> tuple[str, ...]:
+    """The line, or the part of a long one around ``column``, and a caret below it."""
+    at = (column or 1) - 1
+    start = max(0, at - WIDEST_SNIPPET // 2) if len(snippet) > WIDEST_SNIPPET else 0
+    end = start + WIDEST_SNIPPET
+    left, right = "..." if start else "", "..." if end < len(snippet) else ""
+    line = "".join(char if char.isprintable() else " " for char in snippet[start:end])
+    shown = left + line + right
+    if column is None:
+        return (shown,)
+    return shown, " " * (len(left) + sum(_width(char) for char in line[: at - start])) + "^"
+
+
+def _width(char: str) -> int:
+    """Columns of a terminal that a character takes."""
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 class ConfigError(OpsflowError):

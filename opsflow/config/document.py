@@ -46,6 +46,7 @@ class Document:
     data: Any = None
     marks: Mapping[DataPath, Place] = field(default_factory=dict)
     secrets: Sequence[Span] | None = ()
+    _shown: dict[int, str] = field(default_factory=dict, repr=False, compare=False)
 
     def nearest(self, path: DataPath) -> DataPath:
         """The longest path of the document that ``path`` leads to, without steps that are not written."""
@@ -64,18 +65,28 @@ class Document:
         """What is wrong at a position."""
         return Problem(
             file=self.file,
-            message=message,
+            message=_printable(message, 400),
             line=mark.line,
             column=mark.column,
             path=path_text(path),
-            hint=hint,
+            hint=hint and _printable(hint, 1000),
             snippet=self._snippet(mark.line),
         )
 
     def _snippet(self, line: int) -> str | None:
-        return hide(self.lines, line, self.secrets) if 0 < line <= len(self.lines) else None
+        if not 0 < line <= len(self.lines) or not self.lines[line - 1].strip():
+            return None
+        if line not in self._shown:
+            self._shown[line] = hide(self.lines, line, self.secrets)
+        return self._shown[line]
 
 
 def path_text(path: DataPath) -> str:
     """``layers/app/recipes/0``."""
-    return "/".join(str(step) for step in path)
+    return "/".join(_printable(str(step), 80) for step in path)
+
+
+def _printable(text: str, longest: int) -> str:
+    """Without what could move the cursor or flood the screen: the text may quote the file."""
+    text = text if len(text) <= longest else text[:longest] + "..."
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

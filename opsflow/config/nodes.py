@@ -24,7 +24,7 @@ from opsflow.config.reading import Text
 from opsflow.errors import ConfigError
 
 DEEPEST = 40
-MOST_VALUES = 50_000
+MOST_VALUES = 30_000
 
 # The C parser is 20 times as fast; PyYAML is built without it on some systems.
 _LOADER: type[yaml.CSafeLoader] | type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

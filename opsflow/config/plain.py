@@ -14,6 +14,8 @@ from opsflow.config.scalars import Surprise, resolve
 from opsflow.errors import ConfigError, Problem
 
 MERGE = "<<"
+MOST_PROBLEMS = 300
+"""What is reported; a file that is all wrong need not be told so line by line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ def read_document(source: Text) -> Reading:
     document = Document(source.file, source.lines, data, walk.marks, walk.secrets)
     found = tuple(
         (path, document.problem_at(mark, message, hint=hint, path=path))
-        for (mark, message), (path, hint) in walk.problems.items()
+        for (mark, message), (path, hint) in sorted(walk.problems.items(), key=lambda one: one[0])[:MOST_PROBLEMS]
     )
     return Reading(document, found)
 

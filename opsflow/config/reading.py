@@ -24,6 +24,8 @@ _FOREIGN = (
 _INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
 LINE_END = re.compile("\r\n|\n|\r")
 
+MOST_INVISIBLE = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -110,8 +112,10 @@ def _refuse_invisible(file: str, lines: tuple[str, ...]) -> None:
                     hint=f'remove it; where it is meant, write "{escape}" in double quotes',
                 )
             )
+        if len(problems) == MOST_INVISIBLE:
+            break
     if problems:
-        raise ConfigError(problems[:20])
+        raise ConfigError(problems)
 
 
 def _refusal(file: str, message: str, hint: str | None = None) -> ConfigError:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -20,6 +21,8 @@ from opsflow.model.references import broken_references
 from opsflow.model.stack import Stack
 
 MOST_PROBLEMS = 100
+MOST_EACH = 300
+"""Problems of one kind that are worked out at all; what is above :data:`MOST_PROBLEMS` is only counted."""
 _SUFFIXES = (".yml", ".yaml")
 
 
@@ -103,8 +106,9 @@ def _validate(document: Document, path: Path, found: list[Found]) -> Stack | Non
         stack = Stack.model_validate_json(json.dumps(document.data), strict=True)
     except ValidationError as error:
         # Where the YAML itself is refused there is only a stand-in to validate.
-        found += ((at, one) for at, one in problems_of(error, document) if (one.line, one.column) not in refused)
-    found += (reference_problem(broken, document) for broken in broken_references(document.data))
+        problems = islice(problems_of(error, document), MOST_EACH)
+        found += ((at, one) for at, one in problems if (one.line, one.column) not in refused)
+    found += (reference_problem(broken, document) for broken in islice(broken_references(document.data), MOST_EACH))
     found += _misnamed(document, path)
     return stack
 
@@ -122,5 +126,7 @@ def _in_order(found: Iterable[Found]) -> list[Problem]:
     unique = list(dict.fromkeys(problems))
     if len(unique) > MOST_PROBLEMS:
         rest = len(unique) - MOST_PROBLEMS
-        unique[MOST_PROBLEMS:] = [Problem(file=unique[0].file, message=f"and {rest} more problems")]
+        unique[MOST_PROBLEMS:] = [
+            Problem(file=unique[0].file, message=f"and {rest} more problems; these are the first")
+        ]
     return unique

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -31,7 +32,7 @@ def problems_of(error: ValidationError, document: Document) -> Iterator[Found]:
 
 def reference_problem(broken: BrokenReference, document: Document) -> Found:
     """A broken reference, with the closest name that exists."""
-    known = ", ".join(broken.known[:20]) or "none"
+    known = ", ".join(islice(broken.known, 20)) or "none"
     hint = did_you_mean(broken.name, broken.known) or f"there are: {known}" if broken.name else None
     return broken.at, document.problem(broken.at, broken.message, hint=hint, on_key=broken.on_key)
 

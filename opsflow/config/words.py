@@ -94,7 +94,8 @@ def instead_of(key: str, known: Collection[str]) -> str:
 
 def did_you_mean(name: str, known: Collection[str]) -> str | None:
     """A question that names the most similar known name."""
-    close = difflib.get_close_matches(name[:100].lower(), known, n=1, cutoff=0.6)
+    # Comparing is slow; a file that is all wrong must not take minutes to say so.
+    close = difflib.get_close_matches(name[:60].lower(), list(known)[:200], n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else None
 
 

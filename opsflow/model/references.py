@@ -24,7 +24,7 @@ class BrokenReference:
     at: At
     message: str
     name: str = ""
-    known: tuple[str, ...] = ()
+    known: Collection[str] = ()
     on_key: bool = False
 
 
@@ -63,7 +63,7 @@ def _instances(stack: Mapping[str, Any]) -> Iterator[tuple[At, Mapping[str, Any]
 def _unknown(kind: str, at: At, names: object, known: Collection[str]) -> Iterator[BrokenReference]:
     for index, name in enumerate(names if isinstance(names, list | tuple) else ()):
         if isinstance(name, str) and name not in known:
-            yield BrokenReference((*at, index), f"there is no {kind} '{name}'", name, tuple(known))
+            yield BrokenReference((*at, index), f"there is no {kind} '{name}'", name, known)
 
 
 def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import islice
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -79,9 +80,9 @@ class Stack(Model):
 
     @model_validator(mode="after")
     def _references(self) -> Self:
-        broken = list(broken_references(self.model_dump(include=_REFERENCES)))
-        if broken:
-            lines = (f"{'/'.join(str(step) for step in one.at)}: {one.message}" for one in broken)
+        broken = islice(broken_references(self.model_dump(include=_REFERENCES)), 20)
+        lines = [f"{'/'.join(str(step) for step in one.at)}: {one.message}" for one in broken]
+        if lines:
             raise PydanticCustomError(BROKEN_REFERENCES, "{text}", {"text": "; ".join(lines)})
         return self
 
