@@ -208,8 +208,11 @@ class Engine(Protocol):
         *,
         timeout: float,
         output: Callable[[str, bytes], None],
+        cancel: threading.Event | None = None,
     ) -> int:
         """Run one shell command; ``output`` gets ("stdout" | "stderr", bytes) as they arrive.
+
+        When ``cancel`` is set, or the time is over, it is killed on the host.
 
         Returns:
             The exit code.

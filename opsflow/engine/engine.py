@@ -101,22 +101,33 @@ class PyinfraEngine:
             pause = min(1.0, pause * 1.5)
 
     def exec(
-        self, machine: Machine, ssh: Ssh, command: str, *, timeout: float, output: Callable[[str, bytes], None]
+        self,
+        machine: Machine,
+        ssh: Ssh,
+        command: str,
+        *,
+        timeout: float,
+        output: Callable[[str, bytes], None],
+        cancel: threading.Event | None = None,
     ) -> int:
         """Run one shell command on a channel of its own."""
         end = self._clock.monotonic() + timeout
+        cancel = cancel or threading.Event()
         with self._borrowed(machine, ssh) as connection, connection.channel("exec sh") as channel:
             listener = _PidListener(output)
             # The rest of standard input is the command; the shell has read its first line by then.
             begin = f'echo "{listener.mark}$$" >&2; _c=$(cat); eval "$_c" </dev/null\n'
             channel.send(f"{begin}{command}\n".encode())
             channel.close_input()
-            code = stream(channel, listener, deadline=lambda: end - self._clock.monotonic())
+            code = stream(
+                channel, listener, deadline=lambda: 0.0 if cancel.is_set() else end - self._clock.monotonic()
+            )
             listener.flush()
             if code is None:
                 gone = listener.pid and connection.call(end_processes(listener.pid, whole=True), 30) == 0
                 how = "was ended" if gone else "could NOT be ended on the host"
-                raise HostsUnreachable(f"{machine.address}: the command took more than {timeout:g} s and {how}")
+                why = "was cancelled" if cancel.is_set() else f"took more than {timeout:g} s"
+                raise HostsUnreachable(f"{machine.address}: the command {why} and {how}")
             return code
 
     def facts(self, machine: Machine, ssh: Ssh, names: Sequence[str]) -> Mapping[str, object]:

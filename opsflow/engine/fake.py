@@ -146,6 +146,7 @@ class FakeEngine:
         *,
         timeout: float,
         output: Callable[[str, bytes], None],
+        cancel: threading.Event | None = None,
     ) -> int:
         """Answer from ``exec_answers``."""
         self._reach(machine)
