@@ -119,9 +119,7 @@ class PyinfraEngine:
             begin = f'echo "{listener.mark}$$" >&2; _c=$(cat); eval "$_c" </dev/null\n'
             channel.send(f"{begin}{command}\n".encode())
             channel.close_input()
-            code = stream(
-                channel, listener, deadline=lambda: 0.0 if cancel.is_set() else end - self._clock.monotonic()
-            )
+            code = stream(channel, listener, deadline=lambda: 0.0 if cancel.is_set() else end - self._clock.monotonic())
             listener.flush()
             if code is None:
                 gone = listener.pid and connection.call(end_processes(listener.pid, whole=True), 30) == 0
