@@ -75,7 +75,7 @@ class Work:
     @contextmanager
     def _progress(self) -> Iterator[None]:
         """A live view on a terminal, else a heartbeat in the plain log."""
-        if not self._terminal.moving:
+        if not self._terminal.moving or (self._output.jsonl and self._terminal.showing_data):
             with Heartbeat(self._activities, self._terminal.note):
                 yield
             return

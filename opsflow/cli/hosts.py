@@ -12,6 +12,7 @@ import typer
 
 from opsflow.cli import completions, values
 from opsflow.cli.carry_out import targets_of
+from opsflow.cli.interrupt import Interruptible
 from opsflow.cli.invocation import Invocation
 from opsflow.cli.names import StackArgument
 from opsflow.cli.options import Format, Output, TargetOptions, command, commands
@@ -103,20 +104,25 @@ def exec_(
     text, limit = _shell_command(remote), values.seconds("--timeout", timeout)
     plain, settings = output.format is Format.TABLE, invocation.project.context(loaded).ssh
 
+    interruptible = Interruptible(terminal)
+
     def one(engine: Engine, name: str) -> dict[str, Any]:
         printer = _Printer(terminal, name, max(map(len, machines)), show=plain)
-        code = engine.exec(machines[name], settings, text, timeout=limit, output=printer.add)
+        code = engine.exec(
+            machines[name], settings, text, timeout=limit, output=printer.add, cancel=interruptible.cancel
+        )
         printer.end()
         return {"name": name, "exit_code": code, "stdout": printer.text("stdout"), "stderr": printer.text("stderr")}
 
-    results = _everywhere(invocation, loaded, machines, one)
+    with interruptible:
+        results = _everywhere(invocation, loaded, machines, one)
     if not plain:
         terminal.emit({"command": text, "instances": results}, output.format)
     for result in results:
         if result.get("error") or result["exit_code"]:
             why = result.get("error") or f"exit code {result['exit_code']}"
             terminal.note(terminal.paint(f"[{result['name']}] {one_line(str(why))}", "red"))
-    return _exit_code(results)
+    return ExitCode.INTERRUPTED if interruptible.cancel.is_set() else _exit_code(results)
 
 
 def _exit_code(results: Sequence[Mapping[str, Any]]) -> int:

@@ -25,7 +25,8 @@ def print_recap(terminal: Terminal, outcome: Outcome) -> None:
     found = _by_instance(outcome)
     rows = [_row(name, commands, outcome) for name, commands in sorted(found.items())]
     if rows:
-        headings = ("INSTANCE", "RESULT", "OK", "CHANGED", "FAILED", "UNREACHABLE", "TOOK")
+        changed = "WOULD CHANGE" if _checked(outcome) else "CHANGED"
+        headings = ("INSTANCE", "RESULT", "OK", changed, "FAILED", "UNREACHABLE", "TOOK")
         terminal.note()
         terminal.note("\n".join(terminal.recap(headings, rows, right=headings[2:])))
     _print_slowest(terminal, outcome)
@@ -35,6 +36,14 @@ def print_recap(terminal: Terminal, outcome: Outcome) -> None:
     detail = f": {one_line(run.detail)}" if run.detail else ""
     terminal.note(f"\nRun {run.id} {run.action}: {terminal.paint(run.status.value, style)}{took}{detail}")
     _print_error(terminal, outcome)
+
+
+def _checked(outcome: Outcome) -> bool:
+    """Whether nothing was changed because only a look was asked for."""
+    hypothetical = (OperationStatus.WOULD_CHANGE, OperationStatus.MAYBE)
+    return any(
+        operation.status in hypothetical for result in outcome.results.values() for operation in result.operations
+    )
 
 
 def _by_instance(outcome: Outcome) -> dict[str, list[Command]]:

@@ -56,6 +56,11 @@ class Terminal:
         return self._err.isatty() and os.environ.get("TERM") != "dumb"
 
     @property
+    def showing_data(self) -> bool:
+        """Whether stdout is seen on the same screen as stderr."""
+        return self._out.isatty()
+
+    @property
     def out_columns(self) -> int | None:
         """Width of stdout; None when it is not a terminal, then nothing is cut."""
         return shutil.get_terminal_size().columns if self._out.isatty() else None
@@ -92,7 +97,7 @@ class Terminal:
 
     def screen(self, lines: Sequence[str]) -> None:
         """Show lines instead of the last ones on a terminal, below them elsewhere."""
-        start = "\x1b[2J\x1b[H" if self._out.isatty() and self.color_out else ""
+        start = "\x1b[2J\x1b[H" if self._out.isatty() and os.environ.get("TERM") != "dumb" else ""
         self.data(start + "\n".join(lines) + ("" if start else "\n"))
 
     def emit(self, value: Any, how: Format, lines: Sequence[str] = ()) -> None:

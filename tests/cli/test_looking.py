@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -13,6 +16,11 @@ import yaml
 from cli_world import Program
 
 from opsflow.cli.doctor import sqlite_check
+from opsflow.clock import ManualClock
+from opsflow.model.journal import JournalEntry
+from opsflow.model.state import InstanceStatus
+from opsflow.ports import Changes
+from opsflow.store.sql import SqlStore
 
 # ------------------------------------------------------------------------------------------------ status
 
@@ -225,8 +233,6 @@ def test_doctor_says_ok_warn_or_fail_and_what_to_do(opsflow: Program) -> None:
 
 
 def test_doctor_finds_a_broken_stack_and_the_holder_of_the_lock(shop: Program) -> None:
-    from opsflow.store.sql import SqlStore
-
     (shop.root / "stacks" / "shop.yml").write_text("stack: shop\n")
     store = SqlStore(shop.root / ".opsflow" / "state.db", shop.clock)
     with store.lease("ada@laptop pid 7: opsflow up shop"):
@@ -285,3 +291,57 @@ def test_names_of_the_project_are_completed(
     with pytest.raises(SystemExit):
         opsflow(project=False)
     assert opsflow.capture.readouterr().out.split() == expected
+
+
+# ------------------------------------------------------------------------------------------------ following
+
+
+class ImpatientClock(ManualClock):
+    """Does something at each sleep, and presses ^C when there is nothing left to do."""
+
+    def __init__(self, *steps: Callable[[], object]) -> None:
+        super().__init__()
+        self._steps = list(steps)
+
+    def sleep(self, seconds: float) -> None:
+        """The next step instead."""
+        if not self._steps:
+            raise KeyboardInterrupt
+        self._steps.pop(0)()
+
+
+def journal(program: Program, message: str) -> None:
+    with (
+        closing(SqlStore(program.root / ".opsflow" / "state.db", program.clock)) as store,
+        store.lease("another process") as lease,
+    ):
+        entry = JournalEntry(at=program.clock.now(), stack="shop", kind="instance.noticed", message=message)
+        store.commit(lease, Changes(entries=[entry]))
+
+
+def test_events_are_followed_until_the_interrupt(shop: Program) -> None:
+    last = shop("events", "shop", "--json").json[-1]["id"]
+    clock = ImpatientClock(lambda: None, lambda: journal(shop, "first"), lambda: journal(shop, "second"))
+    shop.adapters = replace(shop.adapters, clock=clock)
+    answer = shop("events", "shop", "-f", "--jsonl", "--after", str(last))
+    assert answer.code == 130
+    assert [entry["message"] for entry in answer.lines] == ["first", "second"]
+
+
+def test_status_watch_prints_again_when_something_changed(shop: Program) -> None:
+    def lose_app1() -> None:
+        with (
+            closing(SqlStore(shop.root / ".opsflow" / "state.db", shop.clock)) as store,
+            store.lease("another process") as lease,
+        ):
+            state = store.state("shop").instances["app1"]
+            lost = state.model_copy(update={"status": InstanceStatus.CONNECTION_LOST})
+            entry = JournalEntry(at=shop.clock.now(), stack="shop", kind="instance.lost", message="lost")
+            store.commit(lease, Changes(entries=[entry], instances=[lost]))
+
+    shop.adapters = replace(shop.adapters, clock=ImpatientClock(lambda: None, lose_app1, lambda: None))
+    answer = shop("status", "shop", "--watch", "--json")
+    assert answer.code == 130
+    assert [line["instances"][1]["status"] for line in answer.lines] == ["online", "connection_lost"]
+    shop.adapters = replace(shop.adapters, clock=ImpatientClock(lambda: None))
+    assert shop("status", "shop", "--watch").out.count("2 of 3 instances online") == 1
