@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import stat
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 from opsflow.clock import Clock
 from opsflow.errors import CapabilityError, ProviderError
@@ -90,19 +90,35 @@ def _unpack(archive: Path, target: Path) -> None:
     partial.mkdir(mode=0o755)
     try:
         with tarfile.open(archive) as tar:
-            tar.extractall(partial, filter=_safe)  # noqa: S202 - the filter refuses what leaves the target
+            _extract(tar, os.path.realpath(partial))
     except (tarfile.TarError, OSError, EOFError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise ProviderError(f"compute/options/root: {archive} cannot be unpacked: {error}") from error
     partial.rename(target)
 
 
-def _safe(member: tarfile.TarInfo, target: str) -> tarfile.TarInfo | None:
+# tarfile's own filters are not in every 3.11 (Debian 12 has 3.11.2), so what a member may do is checked here.
+_UNFILTERED: Any = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
+
+
+def _extract(tar: tarfile.TarFile, target: str) -> None:
     """Nothing outside the target, no devices (a sandbox has its own); modes as in the archive, setuid included."""
-    if member.ischr() or member.isblk() or member.isfifo():
-        return None
-    checked = tarfile.tar_filter(member, target)
-    return checked.replace(mode=stat.S_IMODE(member.mode), deep=False)
+    for member in tar:
+        if member.ischr() or member.isblk() or member.isfifo():
+            continue
+        member.name = _inside(target, member.name)
+        if member.islnk():
+            member.linkname = _inside(target, member.linkname)
+        tar.extract(member, target, numeric_owner=True, **_UNFILTERED)
+
+
+def _inside(target: str, name: str) -> str:
+    """The name relative to the target; links that were unpacked before are followed."""
+    relative = name.lstrip("/")
+    path = os.path.realpath(f"{target}/{relative}")
+    if path != target and not path.startswith(target + os.sep):
+        raise tarfile.TarError(f"{name} would be written outside of it")
+    return relative
 
 
 def _executable(base: Path, path: str) -> bool:
