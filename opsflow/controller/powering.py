@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from opsflow.controller.chains import Chains
 from opsflow.controller.conductor import Conductor
@@ -19,6 +20,14 @@ from opsflow.model.events import LifecycleEvent
 from opsflow.model.state import InstanceStatus, StackState
 
 _REASON = "asked for"
+_HALF_STARTED = (
+    InstanceStatus.REQUESTED,
+    InstanceStatus.PENDING,
+    InstanceStatus.BOOTING,
+    InstanceStatus.SETUP_FAILED,
+)
+_HALF_STOPPED = (InstanceStatus.STOPPING, InstanceStatus.SHUTTING_DOWN)
+_HALF_REBOOTED = (InstanceStatus.REBOOTING, InstanceStatus.CONNECTION_LOST)
 _STARTING = (LifecycleEvent.SETUP, LifecycleEvent.DEPLOY, LifecycleEvent.CONFIGURE)
 
 
@@ -29,10 +38,16 @@ class Powering:
         self._office = office
         self._stack = office.parts.stack
 
-    def start(self, targets: Targets, cancel: threading.Event | None) -> Outcome:
-        """Start instances: machine, setup, deploy, online, configure on everyone. Without targets all 24/7 ones."""
+    def start(self, targets: Targets, cancel: threading.Event | None, *, again: bool = False) -> Outcome:
+        """Start instances: machine, setup, deploy, online, configure on everyone. Without targets all 24/7 ones.
+
+        Args:
+            targets: which instances.
+            cancel: breaks it off.
+            again: go on with a start that failed or was interrupted, wherever it had come to.
+        """
         observed = self._office.records.load()
-        statuses = [status for status in InstanceStatus if can_start(status)]
+        statuses = [s for s in InstanceStatus if can_start(s) or (again and s in _HALF_STARTED)]
         among = [
             each
             for each in self._office.candidates(observed)
@@ -40,24 +55,33 @@ class Powering:
         ]
         names = self._office.choose(observed, targets, statuses, "started", among=among)
         self._preflight(observed, names, _STARTING)
-        return self._each("start", names, targets, cancel, lambda chains: _start(chains))
+        return self._each("start", names, targets, cancel, lambda chains: partial(self._start, chains))
 
-    def stop(self, targets: Targets, cancel: threading.Event | None) -> Outcome:
+    def stop(self, targets: Targets, cancel: threading.Event | None, *, again: bool = False) -> Outcome:
         """Stop instances: shutdown recipes, machine stopped, configure on the others."""
         observed = self._office.records.load()
-        statuses = [status for status in InstanceStatus if can_stop(status)]
+        statuses = [s for s in InstanceStatus if can_stop(s) or (again and s in _HALF_STOPPED)]
         names = self._office.choose(observed, targets, statuses, "stopped")
         self._preflight(observed, names, (LifecycleEvent.SHUTDOWN,))
         return self._each(
             "stop", names, targets, cancel, lambda chains: lambda name: chains.stop(name, _REASON, by_hand=True)
         )
 
-    def reboot(self, targets: Targets, cancel: threading.Event | None) -> Outcome:
-        """Restart machines in place; no event is fired."""
+    def reboot(self, targets: Targets, cancel: threading.Event | None, *, again: bool = False) -> Outcome:
+        """Restart machines in place; no event is fired. Again: see whether those that were lost answer by now."""
         observed = self._office.records.load()
-        statuses = [status for status in InstanceStatus if can_reboot(status)]
+        statuses = [s for s in InstanceStatus if can_reboot(s) or (again and s in _HALF_REBOOTED)]
         names = self._office.choose(observed, targets, statuses, "rebooted")
-        return self._each("reboot", names, targets, cancel, lambda chains: chains.machines.reboot)
+        return self._each("reboot", names, targets, cancel, lambda chains: partial(self._reboot, chains))
+
+    def _start(self, chains: Chains, name: str) -> bool:
+        state = self._office.records.find(name)
+        booted = state is not None and state.status is InstanceStatus.SETUP_FAILED
+        return (booted or chains.machines.boot(name, _REASON)) and chains.setup(name, _REASON)
+
+    def _reboot(self, chains: Chains, name: str) -> bool:
+        online = can_reboot(self._office.records.get(name).status)
+        return chains.machines.reboot(name) if online else chains.machines.reconnect(name)
 
     def _each(
         self,
@@ -90,7 +114,3 @@ class Powering:
     def _layers(self, observed: StackState, name: str) -> tuple[str, ...]:
         member = self._stack.members.get(name)
         return member.layers if member else observed.instances[name].layers
-
-
-def _start(chains: Chains) -> Callable[[str], bool]:
-    return lambda name: chains.machines.boot(name, _REASON) and chains.setup(name, _REASON)

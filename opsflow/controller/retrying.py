@@ -19,6 +19,8 @@ from opsflow.model.command import CommandStatus, Run
 from opsflow.model.events import LifecycleEvent
 
 _BAD = (CommandStatus.FAILED, CommandStatus.EXPIRED, CommandStatus.CANCELLED)
+_ARRIVED = ("instance.online", "instance.stopped", "instance.terminated")
+_ENTRIES_LOOKED_AT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,9 @@ class Retrying:
             ),
             "undeploy": lambda r: self._deploying.undeploy(r.asked["app"], r.targets, r.options, r.cancel),
             "rollback": lambda r: self._deploying.rollback(r.asked["app"], r.targets, r.options, r.cancel),
-            "start": lambda r: self._powering.start(r.targets, r.cancel),
-            "stop": lambda r: self._powering.stop(r.targets, r.cancel),
-            "reboot": lambda r: self._powering.reboot(r.targets, r.cancel),
+            "start": lambda r: self._powering.start(r.targets, r.cancel, again=True),
+            "stop": lambda r: self._powering.stop(r.targets, r.cancel, again=True),
+            "reboot": lambda r: self._powering.reboot(r.targets, r.cancel, again=True),
         }
 
     def _apply(self, request: Request) -> Outcome:
@@ -92,12 +94,15 @@ class Retrying:
         return self._applying.apply(plan, request.cancel)
 
     def _failed(self, run: Run) -> tuple[str, ...]:
-        """The instances on which a command failed or was broken off, or whose machine failed."""
+        """The instances on which a command failed or was broken off, or that did not come to where they should."""
         store = self._office.parts.store
         failed = dict.fromkeys(c.instance for c in store.commands(run=run.id) if c.status in _BAD)
-        for entry in store.journal(run.stack, run=run.id, limit=100_000):
-            if entry.kind.startswith("run."):
-                failed |= dict.fromkeys(_mapping(entry.data.get("failures")))
+        last = {
+            entry.instance: entry.kind
+            for entry in store.journal(run.stack, run=run.id, limit=_ENTRIES_LOOKED_AT)
+            if entry.instance and entry.kind.startswith("instance.")
+        }
+        failed |= dict.fromkeys(name for name, kind in last.items() if kind not in _ARRIVED)
         if not failed and run.request.get("use") != "apply":
             raise UsageError(f"nothing of run {run.id} ({run.action}) failed")
         return tuple(failed)

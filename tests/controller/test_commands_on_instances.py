@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 from controller_world import EVERYONE, ControllerWorld, shop
 
@@ -257,4 +259,30 @@ class TestRetry:
         world.forget()
         outcome = world.do(lambda c: c.retry(failed.run.id, True))
         assert world.ran(outcome, "setup") == ["app1"]
+        assert world.online() == EVERYONE
+
+    def test_a_start_whose_setup_failed(self, world):
+        world.do(lambda c: c.stop(Targets(layers=("app",))))
+        world.engine.fail("app2", "base.setup", times=1)
+        failed = world.do(lambda c: c.start(Targets(layers=("app",))))
+        outcome = world.do(lambda c: c.retry(failed.run.id, True))
+        assert world.ran(outcome, "setup") == ["app2"]
+        assert world.online() == EVERYONE
+
+    def test_a_stop_that_was_broken_off(self, world):
+        world.engine.hang("app1", "base.shutdown", times=1)
+        cancel = threading.Event()
+        world.listener.on_entry = lambda entry: cancel.set() if entry.kind == "command.started" else None
+        failed = world.do(lambda c: c.stop(Targets(only=("app1",)), cancel))
+        world.listener.on_entry = lambda entry: None
+        world.engine.heal()
+        assert world.statuses()["app1"] == "shutting_down"
+        world.do(lambda c: c.retry(failed.run.id, True))
+        assert world.statuses()["app1"] == "stopped"
+
+    def test_a_reboot_that_lost_its_machine(self, world):
+        world.engine.never_ready(times=1)
+        failed = world.do(lambda c: c.reboot(Targets(only=("app1",))))
+        outcome = world.do(lambda c: c.retry(failed.run.id, True))
+        assert outcome.exit_code is ExitCode.OK
         assert world.online() == EVERYONE
