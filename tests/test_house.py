@@ -82,6 +82,11 @@ def test_the_folders_of_tests_mirror_the_package() -> None:
     assert folders - rooms == set()
 
 
+def test_every_test_file_has_a_name_of_its_own() -> None:
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_every_module_says_what_it_is() -> None:
     without = [_name(path) for path in PACKAGE.rglob("*.py") if not ast.get_docstring(ast.parse(_text(path)))]
     assert without == []
