@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from opsflow.cli.about import program_version
+from opsflow.cli.argv import given_values, shown
 from opsflow.clock import SystemClock
 from opsflow.redact import Redactor
 from opsflow.wiring import STATE_DIRECTORY, find_root
@@ -26,7 +26,7 @@ def save(error: BaseException, argv: Sequence[str]) -> Path | None:
     text = "\n".join(
         (
             f"opsflow {program_version()}, Python {platform.python_version()}, {platform.platform()}",
-            f"command: {shlex.join(('opsflow', *_without_values(argv)))}",
+            f"command: {shown(argv)}",
             "",
             "".join(traceback.format_exception(error)),
         )
@@ -52,19 +52,6 @@ def _start(argv: Sequence[str]) -> Path:
     return Path.cwd()
 
 
-def _values(argv: Sequence[str]) -> list[str]:
-    """What --set hands to recipes may be secret."""
-    pairs = zip(argv, [*argv[1:], ""], strict=True)
-    settings = [word.removeprefix("--set=") for word in argv if word.startswith("--set=")]
-    settings += [following for word, following in pairs if word == "--set"]
-    return [setting.partition("=")[2] for setting in settings]
-
-
-def _without_values(argv: Sequence[str]) -> list[str]:
-    values = [value for value in _values(argv) if value]
-    return [next((word.replace(v, "...") for v in values if word.endswith(f"={v}")), word) for word in argv]
-
-
 def _redactor(argv: Sequence[str]) -> Redactor:
     named = (value for name, value in os.environ.items() if any(part in name.upper() for part in _SECRET_NAMES))
-    return Redactor([*named, *_values(argv)])
+    return Redactor([*named, *given_values(argv)])

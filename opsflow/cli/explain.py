@@ -12,7 +12,7 @@ from opsflow.cli.invocation import Invocation
 from opsflow.cli.names import StackArgument
 from opsflow.cli.options import Output, command, commands
 from opsflow.cli.terminal import Terminal
-from opsflow.cli.text import one_line
+from opsflow.cli.text import from_here, one_line
 from opsflow.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _lines(terminal: Terminal, found: Explanation) -> list[str]:
 
 
 def _where(level: Level) -> str:
-    return "the command line" if level.file is None else f"{level.file}:{level.line}"
+    return "the command line" if level.file is None else from_here(f"{level.file}:{level.line}")
 
 
 def _short(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from opsflow.cli.argv import shown
 from opsflow.cli.options import Common
 from opsflow.cli.terminal import Terminal
 from opsflow.wiring import Adapters, Project, open_project, require_root
@@ -33,7 +33,7 @@ class Invocation:
 
     def __init__(self, start: Start, common: Common) -> None:
         self.adapters = start.adapters
-        self.command_line = shlex.join(["opsflow", *start.argv])
+        self.command_line = shown(start.argv)
         self.directory = common.project or start.common.project
         self.verbose = common.verbose + start.common.verbose
         self.terminal = Terminal(color=not (common.no_color or start.common.no_color))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsflow.cli.text import clean, duration, one_line
+from opsflow.cli.text import clean, duration, from_here, one_line
 
 if TYPE_CHECKING:
     from opsflow.cli.terminal import Terminal
@@ -33,15 +32,9 @@ def lines(terminal: Terminal, command: Command, result: HostResult | None) -> It
 
 def describe(operation: OperationResult) -> str:
     """One operation on one line."""
-    where = f" ({shown(operation.file)}:{operation.line})" if operation.file else ""
+    where = f" ({from_here(operation.file)}:{operation.line})" if operation.file else ""
     took = f" {duration(operation.duration)}" if operation.duration >= 0.05 else ""
     return f"{operation.status.value.replace('_', ' '):<12} {one_line(operation.name)}{where}{took}"
-
-
-def shown(file: str) -> str:
-    """A file's path as it is written from here."""
-    path, here = Path(file), Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else file
 
 
 def _output_lines(output: CommandOutput) -> Iterator[str]:

@@ -11,6 +11,7 @@ from opsflow.cli import completions
 from opsflow.cli.invocation import Invocation
 from opsflow.cli.options import Output, command, commands
 from opsflow.cli.terminal import as_json, block
+from opsflow.cli.text import from_here
 from opsflow.errors import ConfigError, ExitCode, Problem, UsageError
 
 if TYPE_CHECKING:
@@ -50,8 +51,9 @@ def validate(
     reports = [_check(invocation, name) for name in names]
     lines = []
     for report in reports:
-        verdict = "ok" if report["valid"] else f"{len(report['problems'])} problem(s)"
-        lines.append(f"{report['file']}: {verdict}")
+        count = len(report["problems"])
+        verdict = "ok" if report["valid"] else f"{count} problem{'s' if count > 1 else ''}"
+        lines.append(from_here(f"{report['file']}: {verdict}"))
         lines += [block(str(Problem(**problem))) for problem in report["problems"]]
     invocation.terminal.emit({"stacks": reports}, output.format, lines)
     return ExitCode.OK if all(report["valid"] for report in reports) else ExitCode.BAD_INPUT

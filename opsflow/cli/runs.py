@@ -12,7 +12,7 @@ from opsflow.cli.events import INTERVAL, line
 from opsflow.cli.invocation import Invocation
 from opsflow.cli.options import Output, Running, Streaming, command, commands
 from opsflow.cli.terminal import Terminal, block
-from opsflow.cli.text import duration, moment, one_line
+from opsflow.cli.text import duration, from_here, moment, one_line
 from opsflow.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _entry_lines(terminal: Terminal, entry: dict[str, Any]) -> list[str]:
     lines = [f"{terminal.paint(entry['name'], 'bold', data=True)} {entry['event']}: {entry['status']}{took}{reason}"]
     if entry["operations"]:
         rows = [
-            (o["status"], o["name"], f"{logs.shown(o['file'])}:{o['line']}" if o["file"] else o["recipe"],
+            (o["status"], o["name"], f"{from_here(o['file'])}:{o['line']}" if o["file"] else o["recipe"],
              duration(o["duration"]), "" if o["exit_code"] is None else o["exit_code"])
             for o in entry["operations"]
         ]  # fmt: skip

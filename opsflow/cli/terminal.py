@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from opsflow.cli import table as tables
 from opsflow.cli.options import Format
-from opsflow.cli.text import clean
+from opsflow.cli.text import clean, from_here
 
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold": "1", "dim": "2"}
 
@@ -174,5 +174,5 @@ def as_yaml(value: Any) -> str:
 
 
 def block(text: str) -> str:
-    """A text of several lines, cleaned."""
-    return "\n".join(clean(line) for line in text.splitlines())
+    """A text of several lines, cleaned, with files as they are written from here."""
+    return "\n".join(from_here(clean(line)) for line in text.splitlines())

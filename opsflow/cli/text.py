@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from datetime import datetime
+from pathlib import Path
 
 # Escape sequences: CSI, then the strings (OSC, DCS, SOS, PM, APC) up to their terminator, then two-byte ones.
 _ESCAPES = re.compile(
@@ -27,6 +28,12 @@ def clean(text: str) -> str:
 def _visible(found: re.Match[str]) -> str:
     code = ord(found[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def from_here(text: str) -> str:
+    """``text`` with the paths of files below the working directory shortened."""
+    here = Path.cwd()
+    return text if here == Path("/") else re.sub(rf"(?<![\w./-]){re.escape(str(here))}/", "", text)
 
 
 def one_line(text: str) -> str:

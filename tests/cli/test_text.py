@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from opsflow.cli.table import table
-from opsflow.cli.text import clean, cut, duration, moment, one_line, width
+from opsflow.cli.text import clean, cut, duration, from_here, moment, one_line, width
 
 ANY_TEXT = st.text(alphabet=st.characters(codec="utf-8"), max_size=60)
 
@@ -80,3 +81,11 @@ def test_a_table_aligns_wide_characters_and_right_columns() -> None:
 @given(st.lists(st.tuples(ANY_TEXT, ANY_TEXT), max_size=5), st.integers(20, 100))
 def test_no_row_is_ever_wider_than_the_terminal(rows: list[tuple[str, str]], columns: int) -> None:
     assert all(width(line) <= columns for line in table(("FIRST", "SECOND"), rows, columns=columns))
+
+
+def test_paths_below_the_working_directory_are_shortened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = f"{tmp_path}/stacks/shop.yml:3:1 and /other{tmp_path}/x and {tmp_path}-2/y"
+    assert from_here(text) == f"stacks/shop.yml:3:1 and /other{tmp_path}/x and {tmp_path}-2/y"
+    monkeypatch.chdir("/")
+    assert from_here("/etc/hosts") == "/etc/hosts"
