@@ -9,7 +9,8 @@ from dataclasses import dataclass
 HIDDEN = "*****"
 
 SECRET_NAME = re.compile(
-    r"passw|passphrase|secret|token|credential|private_?key|ssh_?key$|api_?key|access_?key$|auth_?key", re.IGNORECASE
+    r"pas+w|pwd|passphrase|secret|token|credential|private_?key|ssh_?key$|api_?key|access_?key$|auth_?key",
+    re.IGNORECASE,
 )
 _NAMING = ("layers", "instances", "apps", "schedules")
 _URL_LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
@@ -68,8 +69,10 @@ def _by_spans(line: str, number: int, spans: Sequence[Span]) -> str:
 def _by_text(lines: Sequence[str], number: int) -> str:
     line = lines[number - 1]
     entry = _ENTRY.match(line)
-    if any(hides(key) for key in _keys_above(lines, number)):
-        start = entry.end() if entry else len(line) - len(line.lstrip())
+    above = [key for key in _keys_above(lines, number) if hides(key)]
+    if above:
+        named = entry is not None and not any(SECRET_NAME.search(key) for key in above)
+        start = entry.end() if entry and named else len(line) - len(line.lstrip())
         return line[:start] + "*" * len(line[start:])
     if entry and hides(entry["key"]):
         return line[: entry.end()] + "*" * len(line[entry.end() :])

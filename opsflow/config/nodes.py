@@ -143,7 +143,12 @@ class _Composer:
 
     def _keys_now(self) -> list[str]:
         """The keys whose values are being read."""
-        return [node.children[-1].text for node in self._open if node.is_mapping and len(node.children) % 2]
+        keys = []
+        for node in self._open:
+            awaits_value = len(node.children) % 2 == 1
+            key = node.children[-1 if awaits_value else -2 :][:1] if node.is_mapping else []
+            keys += [one.text for one in key if awaits_value or node is not self._open[-1]]
+        return keys
 
 
 def _node(event: NodeEvent) -> Node:

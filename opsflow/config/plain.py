@@ -104,6 +104,7 @@ class _Walk:
                 continue
             key = self._key(path, key_node)
             if key is None:
+                self._hide(value_node)
                 continue
             first = own.setdefault(unicodedata.normalize("NFC", key), key_node.start)
             if first is key_node.start:
@@ -111,6 +112,7 @@ class _Walk:
             else:
                 message = f"the key '{_shown(key)}' is there twice; first in line {first.line}"
                 self._problem(key_node.start, (*path, key), message, "keep one of them")
+                self._hide(value_node)
         return found
 
     def _merged(self, path: DataPath, node: Node, depth: int) -> dict[str, tuple[Node, Node]]:
@@ -125,22 +127,24 @@ class _Walk:
             found = {**self._entries(path, source, depth + 1), **found}
         return found
 
+    def _hide(self, node: Node) -> None:
+        """Nobody looks at it any more, so nobody knows whether it is secret."""
+        self.secrets.append(Span(node.start.line, node.start.column, node.end.line, node.end.column))
+
     def _key(self, path: DataPath, node: Node) -> str | None:
+        """The key; also where it is refused, so that what stands below it is looked at."""
         if not node.is_scalar:
             self._problem(node.start, path, "a key should be text, not a list or mapping", None)
             return None
         value = resolve(node.text) if node.plain else node.text
         if isinstance(value, Surprise):
-            self._problem(node.start, path, f"key: {value.message}", f'put the key in quotes: "{node.text}"')
-            return None
-        if not isinstance(value, str):
+            self._problem(node.start, (*path, node.text), value.message, f'put the key in quotes: "{node.text}"')
+        elif not isinstance(value, str):
             hint = f'put the key in quotes: "{node.text}"' if node.text else "write a key before the colon"
-            self._problem(node.start, path, f"the key '{node.text}' is not text", hint)
-            return None
-        if not value or not value.isprintable():
-            self._problem(node.start, path, "a key should be visible text", None)
-            return None
-        return value
+            self._problem(node.start, (*path, node.text), f"the key '{node.text}' is not text", hint)
+        elif not value or not value.isprintable():
+            self._problem(node.start, (*path, value), "a key should be visible text", None)
+        return node.text
 
     def _problem(self, mark: Mark, path: DataPath, message: str, hint: str | None) -> None:
         self.problems.setdefault((mark, message), (path, hint))

@@ -198,7 +198,9 @@ class TestAliases:
         assert loaded.stack.attributes == {"a": {"n": 1}, "b": {"n": 1}}
 
     def test_merge_keys_give_way_to_own_keys(self, tmp_path: Path) -> None:
-        text = "attributes:\n  one: &one {a: 1, b: 1}\n  two: &two {b: 2, c: 2}\n  all: {c: 0, <<: [*one, *two], d: 3}\n"
+        text = (
+            "attributes:\n  one: &one {a: 1, b: 1}\n  two: &two {b: 2, c: 2}\n  all: {c: 0, <<: [*one, *two], d: 3}\n"
+        )
         loaded = load(tmp_path, HEAD + LAYERS + text)
         assert loaded.stack.attributes["all"] == {"a": 1, "b": 1, "c": 0, "d": 3}
 

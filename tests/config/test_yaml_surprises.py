@@ -38,7 +38,9 @@ def test_quotes_make_it_text(tmp_path: Path, word: str) -> None:
     assert load(tmp_path, HEAD + LAYERS + f'attributes:\n  a: "{word}"\n').stack.attributes == {"a": word}
 
 
-@pytest.mark.parametrize("word", ["yes", "no", "on", "off", "010", "12:30", "2026-01-01", "1", "1.5", "true", "null", "~"])
+@pytest.mark.parametrize(
+    "word", ["yes", "no", "on", "off", "010", "12:30", "2026-01-01", "1", "1.5", "true", "null", "~"]
+)
 def test_as_a_key(tmp_path: Path, word: str) -> None:
     problem = only_problem(tmp_path, HEAD + LAYERS + f"attributes:\n  {word}: 1\n")
     assert (problem.line, problem.column) == (5, 3)
