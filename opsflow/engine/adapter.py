@@ -26,7 +26,7 @@ from pyinfra import logger as pyinfra_logger
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
 from pyinfra.api.command import StringCommand
 from pyinfra.api.config import Config
-from pyinfra.api.host import Host
+from pyinfra.api.host import Host, HostData
 from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import State, StateOperationHostData
 from pyinfra.connectors.base import BaseConnector
@@ -245,6 +245,19 @@ def captured_warnings() -> list[str]:
     return lines
 
 
+class _Data(HostData):
+    """pyinfra's host data, which each operation and fact asks for 32 global arguments that are nearly never there."""
+
+    def __init__(self, host: Host, given: Mapping[str, Any]) -> None:
+        super().__init__(host, *host.data.datas[1:])
+        self.__dict__["given"] = frozenset(given)
+
+    def __getattr__(self, key: str) -> Any:
+        if key not in self.given and key not in self.override_datas and key not in self.host.get_deploy_data():
+            raise AttributeError(f"Host `{self.host}` has no data `{key}`")
+        return super().__getattr__(key)
+
+
 def make_state(name: str, groups: tuple[str, ...], data: Mapping[str, Any], roots: tuple[str, ...]) -> PlanState:
     """A fresh pyinfra state with one host; the node's attributes are its host data and its layers its groups."""
     pyinfra_logger.handlers = [_warnings]
@@ -254,6 +267,8 @@ def make_state(name: str, groups: tuple[str, ...], data: Mapping[str, Any], root
         ([(name, dict(data))], {}), **members
     )
     config = Config(PARALLEL=1)  # type: ignore[no-untyped-call]
+    for host in inventory:
+        host.data = _Data(host, data)
     return PlanState(inventory, config, roots)
 
 

@@ -11,6 +11,7 @@ On the control socket the planner reports children that ended: pid and wait stat
 from __future__ import annotations
 
 import array
+import gc
 import importlib
 import os
 import resource
@@ -95,6 +96,10 @@ def _warm_up() -> None:
     cache_constants()
     # Fills the caches, which the children inherit.
     make_state("warm", (), {}, ("/",))
+    # A collection in a child would touch, and so copy, every page that it shares with this process.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
 
 
 def _accept(control: socket.socket) -> socket.socket | None:
