@@ -51,5 +51,5 @@ def _use_if_valid() -> Generator[str, None, None]:
     if host.get_fact(Sha1File, path=CANDIDATE) == host.get_fact(Sha1File, path=CONFIG):
         host.noop("the configuration is in place")
         return
-    yield f"haproxy -c -q -f {CANDIDATE}"
+    yield f"haproxy -c -f {CANDIDATE}"
     yield f"cp {CANDIDATE} {CONFIG}.new && mv {CONFIG}.new {CONFIG}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import tarfile
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -77,7 +79,7 @@ esac
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKbYQIFgwf+uWHrHwF32rb9UTXm7v6DsGv+kYY4WGzSy ada"
 
 
-@dataclass
+@dataclass(eq=False)
 class Host:
     """A sandbox, and what recipes see on it."""
 
@@ -143,17 +145,17 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PyinfraEngine]:
 
 
 @pytest.fixture(scope="module")
-def hosts(engine: PyinfraEngine, machines: Callable[[str], Machine]) -> Callable[[str], Host]:
-    def make(name: str) -> Host:
+def hosts(engine: PyinfraEngine, machines: Callable[[str], Machine]) -> Callable[..., Host]:
+    def make(name: str, layer: str = "app") -> Host:
         machine = machines(name)
         assert engine.wait_ready(machine, Ssh(), 20, threading.Event()) is None
-        return Host(engine, machine, name, "app")
+        return Host(engine, machine, name, layer)
 
     return make
 
 
 @pytest.fixture(scope="module")
-def host(hosts: Callable[[str], Host]) -> Host:
+def host(hosts: Callable[..., Host]) -> Host:
     return hosts("app1")
 
 
@@ -287,7 +289,7 @@ def test_a_python_app_without_an_init_system(host: Host, tmp_path: Path) -> None
     assert host.shell("ls /etc/rc?.d | grep -c app-site || true") == "0"
 
 
-def test_a_python_app_under_systemd(hosts: Callable[[str], Host], tmp_path: Path) -> None:
+def test_a_python_app_under_systemd(hosts: Callable[..., Host], tmp_path: Path) -> None:
     host, shop = hosts("app2"), storefront(tmp_path)
     host.shell("mkdir -p /run/systemd/system")
     host.shell(f"cat >/usr/local/bin/systemctl <<'END'\n{SYSTEMCTL}END\nchmod +x /usr/local/bin/systemctl")
@@ -314,3 +316,47 @@ def test_an_app_that_does_not_start_says_why(host: Host, tmp_path: Path) -> None
     assert result.status is HostStatus.FAILED
     assert "no database configured" in result.error
     host.done("python_app.undeploy", apps=[app("r1")], event="undeploy")
+
+
+def test_haproxy_and_redis_twice_on_every_event(hosts: Callable[..., Host]) -> None:
+    lb, store = hosts("lb1", "lb"), hosts("store1", "store")
+    modules = {lb: "haproxy", store: "redis"}
+
+    def everywhere(event: str) -> dict[str, list[str]]:
+        with ThreadPoolExecutor() as pool:
+            done = pool.map(lambda host: host.done(f"{modules[host]}.{event}", event=event), modules)
+        return {host.name: changed for host, changed in zip(modules, done, strict=True)}
+
+    nothing: dict[str, list[str]] = {"lb1": [], "store1": []}
+    lb.others = (MemberSnapshot(name="app1", layers=("app",), status="booting"),)
+    assert all(everywhere("setup").values())
+    assert everywhere("setup") == nothing
+    assert all(everywhere("configure").values())
+    assert everywhere("configure") == nothing
+
+    with pytest.raises(urllib.error.HTTPError, match="503") as nobody:
+        urllib.request.urlopen(f"http://{lb.machine.address}/", timeout=5)
+    nobody.value.close()
+    lb.others = (MemberSnapshot(name="app1", layers=("app",), status="online", address=store.machine.address),)
+    assert lb.done("haproxy.configure")[-1] == "Reload HAProxy"
+    assert f"server app1 {store.machine.address}:8080" in lb.shell("cat /etc/haproxy/haproxy.cfg")
+
+    before = lb.shell("cat /etc/haproxy/haproxy.cfg")
+    lb.attributes = {"haproxy": {"port": "what"}}
+    for _ in range(2):
+        refused = lb.run("haproxy.configure")
+        assert refused.status is HostStatus.FAILED
+        assert "invalid character" in refused.error
+    assert lb.shell("cat /etc/haproxy/haproxy.cfg") == before
+    lb.attributes = {}
+    lb.done("haproxy.configure")
+
+    ask = f"redis-cli -h {store.machine.address} ping"
+    assert store.shell(ask) == "PONG"
+    store.attributes = {"redis": {"password": 's3cret "x'}}
+    assert store.done("redis.configure") == ["Write Redis' configuration", "Restart Redis"]
+    assert "NOAUTH" in store.shell(ask)
+    assert store.shell("stat -c %a:%U /etc/redis/redis.conf") == "640:redis"
+
+    assert all(everywhere("shutdown").values())
+    assert everywhere("shutdown") == nothing
