@@ -82,7 +82,9 @@ class Configures:
             self._work.announce(tuple(commands.values()), f"configure on {', '.join(commands)}: {reason}")
 
     def _reasons(self) -> dict[str, str]:
-        online = [name for name in self._work.records.state().online if name not in self._work.leaving]
+        members = self._work.parts.stack.members
+        there = set(self._work.records.state().online) - self._work.leaving
+        online = [*(name for name in members if name in there), *sorted(there - members.keys())]
         if self._joined or self._left:
             return dict.fromkeys(online, why(self._joined, self._left))
         return {name: self._asked[name] for name in online if name in self._asked}

@@ -48,7 +48,7 @@ class Recovering:
         commands = [self._closed(each) for each in self._parts.store.commands(stack=self._stack.name, unfinished=True)]
         runs = [self._interrupted(run) for run in self._open_runs()]
         states = [
-            moved(state, Trigger.SETUP_FAILED, f"its setup was interrupted: {_WHILE}", self._parts)
+            moved(state, Trigger.SETUP_FAILED, f"interrupted: {_WHILE}", self._parts)
             for state in self._office.records.state().instances.values()
             if state.status is InstanceStatus.RUNNING_SETUP
         ]

@@ -17,6 +17,7 @@ _STARTING = (S.REQUESTED, S.PENDING, S.BOOTING)
 _STOPPING = (S.STOPPING, S.SHUTTING_DOWN, S.STOP_FAILED)
 _TERMINATING = (S.TERMINATING, S.TERMINATED)
 _DOWN = (S.STOPPED, S.START_FAILED)
+_LONGEST_REASON = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Planner:
             yield Step(kind=StepKind.RECONNECT, instance=name, reason="its connection was lost")
             yield from self.setup(name, "its connection was lost")
         elif status in (S.RUNNING_SETUP, S.SETUP_FAILED):
-            said = "its setup was interrupted" if status is S.RUNNING_SETUP else "its setup failed"
+            said = "its setup was interrupted" if status is S.RUNNING_SETUP else _with("its setup failed", state)
             yield from self.setup(name, said)
         else:
             yield from self._boot(name, state)
@@ -100,7 +101,8 @@ class Planner:
         if status in _STARTING:
             yield self.start(state, f"its start was interrupted ({status})")
         elif status in _DOWN:
-            yield self.start(state, "its start failed" if status is S.START_FAILED else "it is stopped and should run")
+            failed = status is S.START_FAILED
+            yield self.start(state, _with("its start failed", state) if failed else "it is stopped and should run")
         elif status in _STOPPING:
             yield self.stop(state, f"its stop is not finished ({status})")
             yield self.start(state, "it should run")
@@ -143,3 +145,9 @@ class Planner:
         if state.applied[LifecycleEvent.SETUP.value] != self.inputs.digest(name, LifecycleEvent.SETUP):
             return "recipes or attributes of its setup changed"
         return None
+
+
+def _with(what: str, state: InstanceState) -> str:
+    """What happened, and why as far as one line says it."""
+    why = state.reason.partition("\n")[0][:_LONGEST_REASON]
+    return f"{what}: {why}" if why else what
