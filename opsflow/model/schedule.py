@@ -10,7 +10,7 @@ from functools import cache
 from typing import Annotated, Self
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from opsflow.model.base import Misfit, Model
 from opsflow.model.events import LifecycleEvent
@@ -105,6 +105,15 @@ TimeZone = Annotated[str, AfterValidator(_zone)]
 
 class Schedule(Model):
     """Fire ``event`` (or ``recipes``) on the instances of ``layers`` (default: all) at the times of ``cron``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["event"], "properties": {"event": {"type": "string"}}},
+                {"required": ["recipes"], "properties": {"recipes": {"minItems": 1}}},
+            ]
+        }
+    )
 
     cron: Cron
     timezone: TimeZone = "UTC"

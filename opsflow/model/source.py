@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
 
 from opsflow.model.base import Misfit, Model, Shape
 from opsflow.model.paths import InsidePath
@@ -27,11 +27,18 @@ Revision = Annotated[str, AfterValidator(_revision), Shape(r"^[A-Za-z0-9][A-Za-z
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=["the 64 lower-case digits that sha256sum prints"])]
 
 
+KINDS = ("directory", "git", "archive", "s3")
+
+
 class Source(Model):
     """Exactly one of ``directory``, ``git``, ``archive`` and ``s3``.
 
     Relative paths are relative to the stack file.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": [kind], "properties": {kind: {"type": "string"}}} for kind in KINDS]}
+    )
 
     directory: str | None = None
     """A directory on the machine that runs opsflow."""
@@ -89,7 +96,6 @@ class Source(Model):
             raise Misfit("this kind of address is not supported", kind, hint=f"write {_WRITE[kind]}")
 
 
-KINDS = ("directory", "git", "archive", "s3")
 _SCHEMES = {
     "directory": ("",),
     "git": ("", "https", "http", "ssh", "file"),
