@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opsflow.clock import Clock, SystemClock
-from opsflow.errors import CapabilityError, UsageError
+from opsflow.errors import CapabilityError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from opsflow.config import LoadedStack
@@ -127,11 +127,20 @@ class Project:
         return load_stack(find_stack(self.root, stack))
 
     def private(self, *parts: str) -> Path:
-        """A directory below ``.opsflow/`` that only this user can enter; it is made when it is missing."""
+        """A directory below ``.opsflow/`` that only this user can enter; it is made when it is missing.
+
+        Raises:
+            StoreError: it cannot be made.
+        """
         path = self.root / STATE_DIRECTORY
         for part in ("", *parts):
             path = path / part
-            path.mkdir(mode=0o700, exist_ok=True)
+            try:
+                path.mkdir(mode=0o700, exist_ok=True)
+                if path.stat().st_mode & 0o077:
+                    path.chmod(0o700)
+            except OSError as error:
+                raise StoreError(f"{path}: cannot keep state here: {error.strerror}") from None
         return path
 
     @property
@@ -186,7 +195,18 @@ class Project:
 
     @contextmanager
     def reader(self) -> Iterator[Store]:
-        """The store, for reading: needs no lease and does not wait for a writer."""
+        """The store, for reading: needs no lease and does not wait for a writer.
+
+        When nobody writes, what a killed opsflow left open is closed first.
+        """
+        from opsflow.controller import settle
+
+        with self._opened() as store:
+            settle(store, self.adapters.clock, whoami("noting that an earlier opsflow was killed"))
+            yield store
+
+    @contextmanager
+    def _opened(self) -> Iterator[Store]:
         self.private()
         store = self.adapters.store(self.state_file, self.adapters.clock)
         try:
@@ -203,7 +223,7 @@ class Project:
         """
         with ExitStack() as parts:
             compute = self.compute(loaded.stack)
-            store = parts.enter_context(self.reader())
+            store = parts.enter_context(self._opened())
             lease = parts.enter_context(store.lease(owner, wait=wait))
             engine = parts.enter_context(self.engine(loaded.stack))
             controller = self._controller(loaded, store, lease, compute, engine, observe)

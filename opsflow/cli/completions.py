@@ -47,12 +47,6 @@ def _events_and_recipes(context: typer.Context) -> list[str]:
     return [*(event.value for event in LifecycleEvent), *recipes]
 
 
-def _events(context: typer.Context) -> list[str]:
-    from opsflow.model.events import LifecycleEvent
-
-    return [event.value for event in LifecycleEvent]
-
-
 def _run_ids(context: typer.Context) -> list[str]:
     with _project(context).reader() as store:
         return [run.id for run in store.runs()]
@@ -62,6 +56,5 @@ stacks = _completer(lambda context: _project(context).stacks())
 layers = _completer(lambda context: _loaded(context).stack.layers)
 instances = _completer(lambda context: _loaded(context).stack.members)
 apps = _completer(lambda context: _loaded(context).stack.apps)
-events = _completer(_events)
 events_and_recipes = _completer(_events_and_recipes)
 run_ids = _completer(_run_ids)

@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -103,15 +104,14 @@ def exec_(
     machines, terminal = _chosen(invocation, loaded, targets), invocation.terminal
     text, limit = _shell_command(remote), values.seconds("--timeout", timeout)
     plain, settings = output.format is Format.TABLE, invocation.project.context(loaded).ssh
-
     interruptible = Interruptible(terminal)
 
     def one(engine: Engine, name: str) -> dict[str, Any]:
         printer = _Printer(terminal, name, max(map(len, machines)), show=plain)
-        code = engine.exec(
-            machines[name], settings, text, timeout=limit, output=printer.add, cancel=interruptible.cancel
-        )
-        printer.end()
+        with closing(printer):
+            code = engine.exec(
+                machines[name], settings, text, timeout=limit, output=printer.add, cancel=interruptible.cancel
+            )
         return {"name": name, "exit_code": code, "stdout": printer.text("stdout"), "stderr": printer.text("stderr")}
 
     with interruptible:
@@ -153,7 +153,7 @@ class _Printer:
         for line in self._lines.add(OutputReceived(self._name, 0, stream, data)):
             self._terminal.data(self._prefix + line)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Print what has no newline at its end."""
         for line in self._lines.rest(self._name):
             self._terminal.data(self._prefix + line)

@@ -20,9 +20,11 @@ PROGRAM = "opsflow"
 
 def main(adapters: Adapters | None = None) -> None:
     """The console script."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    for name in ("stdout", "stderr"):
+        # None when the descriptor was closed (`>&-`).
+        stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: SIM115, PTH123  open until the process ends
+        setattr(sys, name, stream)
+        stream.reconfigure(errors="backslashreplace")
     code = run(sys.argv[1:], adapters)
     _flush()
     raise SystemExit(code)

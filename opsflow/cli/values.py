@@ -77,16 +77,3 @@ def suggestion(name: str, known: Iterable[str]) -> str:
         return f"did you mean '{close[0]}'?"
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f"there is {shown}" if names else ""
-
-
-def known(kind: str, name: str, names: Iterable[str], where: str) -> str:
-    """``name`` if it is one of ``names``.
-
-    Raises:
-        UsageError: it is not; the message has the nearest one.
-    """
-    listed = list(names)
-    if name not in listed:
-        hint = suggestion(name, listed) or f"{where} has no {kind}s"
-        raise UsageError(f"{where} has no {kind} '{name}'", hint=hint)
-    return name
