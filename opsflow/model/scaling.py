@@ -22,8 +22,8 @@ def _days(text: str) -> list[str]:
         if part in ("daily", "*"):
             days += DAYS
             continue
-        first, _, last = part.partition("-")
-        last = last or first
+        first, dash, last = part.partition("-")
+        last = last if dash else first
         if first not in DAYS or last not in DAYS:
             raise ValueError(f"'{text}' names no days; write mon, mon-fri, sat,sun or daily")
         start, end = DAYS.index(first), DAYS.index(last)
