@@ -17,6 +17,10 @@ def stack(**fields: Any) -> Stack:
     return Stack.model_validate({"stack": "shop", "compute": {"provider": "sandbox"}, **fields})
 
 
+def volume(**fields: Any) -> dict[str, Any]:
+    return {"layers": {"a": {"volumes": [{"number_of_disks": 1, **fields}]}}}
+
+
 THREE = {
     "one": {"instances": {"a": {"layers": ["three", "two"]}}},
     "two": {"instances": {"b": {"layers": ["one", "two"]}}},
@@ -126,7 +130,7 @@ class TestRules:
             ({"layers": {"a": {}}, "elastic_ips": ["1.2.3"]}, "not an IP address"),
             ({"layers": {"a": {}}, "recipe_paths": ["../recipes"]}, "stays inside"),
             (
-                {"layers": {"a": {"volumes": [{"mount_point": "/srv/www", "number_of_disks": 1, "size": 1}]}}},
+                volume(mount_point="/srv/www", size=1),
                 "reserved",
             ),
             (
