@@ -29,7 +29,7 @@ ATTEMPTS = 3
 IDLE = 64
 """Connections kept open between two runs of this process."""
 
-Key = tuple[str | None, int, str, tuple[str, ...]]
+Key = tuple[str | None, int, str, str | None, tuple[str, ...]]
 
 
 class PyinfraEngine:
@@ -66,7 +66,7 @@ class PyinfraEngine:
 
         def connect() -> Connection:
             connections.append(self._connection(job.machine, job.ssh, job.timeouts, cancel))
-            return connections[0]
+            return connections[-1]
 
         try:
             return HostRun(
@@ -90,7 +90,7 @@ class PyinfraEngine:
         pause = 0.05
         while True:
             try:
-                self._give_back(self._take(machine) or Connection(machine, ssh, Timeouts()))
+                self._give_back(self._take(machine, ssh) or Connection(machine, ssh, Timeouts()))
                 return None
             except ConnectError as error:
                 # A wrong host key does not become right by waiting; a boot in progress may still add our key.
@@ -179,7 +179,7 @@ class PyinfraEngine:
     def _connection(self, machine: Machine, ssh: Ssh, timeouts: Timeouts, cancel: threading.Event) -> Connection:
         end = self._clock.monotonic() + timeouts.connect
         for attempt in range(1, ATTEMPTS + 1):
-            idle = self._take(machine)
+            idle = self._take(machine, ssh)
             if idle is not None:
                 return idle
             try:
@@ -192,9 +192,9 @@ class PyinfraEngine:
                     raise
         raise AssertionError("unreachable")
 
-    def _take(self, machine: Machine) -> Connection | None:
+    def _take(self, machine: Machine, ssh: Ssh) -> Connection | None:
         with self._lock:
-            connection = self._idle.pop(_key(machine), None)
+            connection = self._idle.pop(_key(machine, ssh), None)
         if connection is not None and not connection.alive:
             connection.close()
             return None
@@ -202,7 +202,7 @@ class PyinfraEngine:
 
     def _give_back(self, connection: Connection) -> None:
         with self._lock:
-            key = _key(connection.machine)
+            key = _key(connection.machine, connection.ssh)
             keep = connection.alive and key not in self._idle and len(self._idle) < IDLE
             if keep:
                 self._idle[key] = connection
@@ -236,8 +236,8 @@ class _PidListener:
             self._output("stderr", self._held)
 
 
-def _key(machine: Machine) -> Key:
-    return machine.address, machine.port, machine.user, machine.host_keys
+def _key(machine: Machine, ssh: Ssh) -> Key:
+    return machine.address, machine.port, machine.user, machine.key_file or ssh.key, machine.host_keys
 
 
 def _problem(failure: PlanFailure) -> Problem:

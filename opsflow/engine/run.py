@@ -89,10 +89,7 @@ class HostRun:
     def run(self) -> HostResult:
         """The result; whatever happens on the host, it is a result."""
         try:
-            self._phase("connecting")
-            with self._report.timed("connect"):
-                connection = self._connect()
-            self._on(connection)
+            self._on(self._open())
         except ConnectError as error:
             status = HostStatus.FAILED if error.why is Why.HOST_KEY else HostStatus.UNREACHABLE
             return self._report.result(status, str(error))
@@ -107,8 +104,16 @@ class HostRun:
             return self._report.result(end.status, str(end))
         return self._report.result(HostStatus.OK, "")
 
-    def _on(self, connection: Connection) -> None:
-        shell = Shell(connection, self._clock, self._limits)
+    def _open(self) -> Shell:
+        self._phase("connecting")
+        with self._report.timed("connect"):
+            try:
+                return Shell(self._connect(), self._clock, self._limits)
+            except LinkLost:
+                # A connection that was kept from an earlier run may be dead unnoticed; nothing has run yet.
+                return Shell(self._connect(), self._clock, self._limits)
+
+    def _on(self, shell: Shell) -> None:
         try:
             if self._report.running:
                 job = self._job

@@ -63,6 +63,7 @@ class Connection:
             ConnectError: unreachable, not authenticated, or the host key is not the expected one.
         """
         self.machine = machine
+        self.ssh = ssh
         self._name = f"{machine.user}@{machine.address}:{machine.port}"
         keys = _private_keys(machine, ssh)
         expected = [_public_key(line) for line in machine.host_keys]
