@@ -1,7 +1,8 @@
 """Use cases: apply, start, stop, deploy, run, recover."""
 
+from opsflow.controller.aftermath import settle
 from opsflow.controller.context import Observer, Outcome, RunOptions, StackContext
 from opsflow.controller.controller import Controller
 from opsflow.lifecycle.reach import Targets
 
-__all__ = ["Controller", "Observer", "Outcome", "RunOptions", "StackContext", "Targets"]
+__all__ = ["Controller", "Observer", "Outcome", "RunOptions", "StackContext", "Targets", "settle"]

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
 
+from opsflow.controller.aftermath import aftermath
 from opsflow.controller.ledger import News
 from opsflow.controller.office import Office
-from opsflow.controller.records import moved
 from opsflow.controller.tokens import last_generation, token_of
 from opsflow.lifecycle.states import UP, Trigger
-from opsflow.model.command import Command, CommandStatus, Run, RunStatus
+from opsflow.model.command import Command
 from opsflow.model.machine import Machine, MachineState
 from opsflow.model.state import InstanceState, InstanceStatus
 from opsflow.ports import Changes
 
-_WHILE = "the controller ended while it ran"
-_BEFORE = "the controller ended before it ran"
-_RUNS_LOOKED_AT = 1000
 _GENERATIONS_AHEAD = 16
 """How far the machines may be ahead of the records, when an older copy of the store was put back."""
 
@@ -37,40 +33,12 @@ class Recovering:
             The commands that were closed.
         """
         self._office.records.load()
-        closed = self._close_commands()
+        found = aftermath(self._parts.store, self._stack.name, self._parts.clock.now())
+        if found:
+            changes = Changes(entries=(), runs=found.runs, commands=found.commands)
+            self._office.records.commit(found.states, *found.news(), changes=changes)
         self._see_machines()
-        return closed
-
-    # ---------------------------------------------------------------------------------------- commands
-
-    def _close_commands(self) -> tuple[Command, ...]:
-        """Never "successful" by guess: what ran has failed, what waited is cancelled, its run is interrupted."""
-        commands = [self._closed(each) for each in self._parts.store.commands(stack=self._stack.name, unfinished=True)]
-        runs = [self._interrupted(run) for run in self._open_runs()]
-        states = [
-            moved(state, Trigger.SETUP_FAILED, f"interrupted: {_WHILE}", self._parts)
-            for state in self._office.records.state().instances.values()
-            if state.status is InstanceStatus.RUNNING_SETUP
-        ]
-        if commands or runs or states:
-            news = chain(map(_of_command, commands), map(_of_run, runs), map(_of_state, states))
-            changes = Changes(entries=(), runs=runs, commands=commands)
-            self._office.records.commit(states, *news, changes=changes)
-        return tuple(commands)
-
-    def _closed(self, command: Command) -> Command:
-        ran = command.status is CommandStatus.RUNNING
-        status, detail = (CommandStatus.FAILED, _WHILE) if ran else (CommandStatus.CANCELLED, _BEFORE)
-        return command.model_copy(update={"status": status, "detail": detail, "completed_at": self._parts.clock.now()})
-
-    def _open_runs(self) -> Iterator[Run]:
-        runs = self._parts.store.runs(self._stack.name, limit=_RUNS_LOOKED_AT)
-        return (run for run in runs if run.status is RunStatus.RUNNING)
-
-    def _interrupted(self, run: Run) -> Run:
-        return run.model_copy(
-            update={"status": RunStatus.INTERRUPTED, "detail": _WHILE, "completed_at": self._parts.clock.now()}
-        )
+        return found.commands
 
     # ---------------------------------------------------------------------------------------- machines
 
@@ -153,16 +121,3 @@ class Recovering:
         self._parts.compute.terminate(machine)
         self._office.ledger.write(News("machine.terminated", f"{name}: an older machine of it is ended", instance=name,
                                        data={"machine": machine.id}))  # fmt: skip
-
-
-def _of_command(command: Command) -> News:
-    text = f"{command.type} on {command.instance} is {command.status}: {command.detail}"
-    return News.of(command, f"command.{command.status}", text)
-
-
-def _of_run(run: Run) -> News:
-    return News("run.interrupted", f"run {run.id} ({run.action}) was interrupted: {run.detail}", run=run.id)
-
-
-def _of_state(state: InstanceState) -> News:
-    return News(f"instance.{state.status}", f"{state.name} is {state.status}: {state.reason}", instance=state.name)
