@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fast lock docs bench clean
+.PHONY: help demo test check fast lock docs tutorial bench clean
 MAKEFLAGS += --no-print-directory
 
 help: ## What there is
@@ -32,6 +32,10 @@ lock: ## Write requirements.lock anew (UPGRADE=1: with the newest versions)
 docs: ## Write the generated pages of docs/ anew
 	@scripts/bootstrap
 	@$(BIN)/python scripts/docs.py
+
+tutorial: ## Do the tutorial and write down what it printed
+	@scripts/bootstrap --hosts
+	@$(BIN)/python scripts/tutorial.py
 
 bench: ## Measure; see bench/README.md
 	@scripts/bootstrap --hosts
