@@ -17,6 +17,7 @@ from opsflow.engine.messages import (
     Outcome,
     PlannedOperation,
     PlanRequest,
+    Step,
 )
 from opsflow.engine.report import Report
 from opsflow.engine.script import Program, compile_operations
@@ -44,6 +45,8 @@ class Progress:
     """What has happened on the host so far: all that a new plan needs to go on from there."""
 
     known: dict[str, FactAnswer] = field(default_factory=dict)
+    fresh: set[str] = field(default_factory=set)
+    """Those of the known facts that were read after the last command; the others are assumptions."""
     prepared: dict[str, FactAnswer] | None = None
     trace: list[list[Outcome]] = field(default_factory=list)
     began: list[str] = field(default_factory=list)
@@ -169,6 +172,7 @@ class HostRun:
         if unanswered:
             raise Ended(HostStatus.FAILED, f"the host gave no answer to a fact: {unanswered[0][:200]}")
         self._progress.known.update(exchange.facts)
+        self._progress.fresh.update(exchange.facts)
 
     def _read(self, shell: Shell, key: str) -> FactAnswer | None:
         """Something that is no fact of a recipe: the present content of a file, for a diff."""
@@ -190,7 +194,7 @@ class HostRun:
             if operation.state is OperationState.FAILED:
                 raise Ended(HostStatus.FAILED, self._report.operation_broken(operation))
             raise Ended(HostStatus.FAILED, f"operation '{operation.name}' cannot be planned: it needs its own results")
-        if any(not isinstance(step, FactStep) for operation in batch for step in operation.steps):
+        if any(self._for_the_host(step) for operation in batch for step in operation.steps):
             if self._report.wants_diff:
                 self._report.diffs(batch, lambda key: self._read(shell, key))
             return self._exchange(shell, batch, complete=len(batch) == len(rest))
@@ -199,6 +203,10 @@ class HostRun:
             progress.outcomes(operation).extend(_fact(fact, progress.known) for fact in facts)
             self._passed(operation)
         return len(batch) == len(rest)
+
+    def _for_the_host(self, step: Step) -> bool:
+        """Whether it is a command, or a fact that is only assumed."""
+        return not isinstance(step, FactStep) or step.key not in self._progress.fresh
 
     def _batch(self, rest: tuple[PlannedOperation, ...]) -> list[PlannedOperation]:
         batch: list[PlannedOperation] = []
@@ -210,7 +218,7 @@ class HostRun:
 
     def _exchange(self, shell: Shell, batch: list[PlannedOperation], *, complete: bool) -> bool:
         self._phase("running")
-        program = compile_operations(batch, shell.numbers, shell.staging)
+        program = compile_operations(batch, shell.numbers, shell.staging, fresh=self._progress.fresh)
         listener = Listener(
             started=lambda number: self._report.command_started(batch, program.commands[number]),
             output=lambda number, stream, data: self._report.output(batch, program.commands[number], stream, data),
@@ -235,7 +243,8 @@ class HostRun:
     def _account(self, batch: list[PlannedOperation], program: Program, exchange: Exchange) -> bool:
         """Write down what happened; True when all of the batch ran."""
         progress = self._progress
-        known, progress.known = progress.known, dict(exchange.facts)
+        known, progress.known = progress.known, {**progress.known, **exchange.facts}
+        progress.fresh = set(exchange.facts)
         heard = {program.commands[number]: heard for number, heard in exchange.commands.items()}
         complete = all(
             self._operation(operation, position, heard, known, exchange) for position, operation in enumerate(batch)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import base64
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from opsflow.engine.messages import CommandStep, FactStep, PlannedOperation, UploadStep
+
+SLOW = 0.03
+"""Seconds. A wrong assumption costs a round trip and a plan, which is about as much."""
 
 PROC = r"""
 _start() { read -r _l <"/proc/$1/stat" || return 1; _l=${_l##*) }; set -- $_l; echo "${20}"; }
@@ -129,7 +132,11 @@ _read() {
   _o=${_o%.}
 }
 _g() {
+  [ "$1" != "$_h" ] || return 0
   _read "$1"
+  _tell "$1"
+}
+_tell() {
   eval "_o$1=\$_o _r$1=\$_r"
   printf '%s' "$_o" >&3
   [ "$_r" = 0 ] || head -c 4000 "$_D/x" >&4
@@ -138,13 +145,17 @@ _g() {
 _k() {
   _read "$1"
   eval "_w=\$_o$1 _v=\$_r$1"
+  _i=$_o
   if [ "$4" = stat ]; then
-    case "$_o" in *" atime="*" mtime="*) _o="${_o%% atime=*} mtime=${_o#* mtime=}" ;; esac
+    case "$_i" in *" atime="*" mtime="*) _i="${_i%% atime=*} mtime=${_i#* mtime=}" ;; esac
     case "$_w" in *" atime="*" mtime="*) _w="${_w%% atime=*} mtime=${_w#* mtime=}" ;; esac
   fi
-  [ "$_r" = "$_v" ] && [ "$_o" = "$_w" ] && return 0
+  [ "$_r" = "$_v" ] && [ "$_i" = "$_w" ] && return 0
   _m m "$2" "$3"
+  _tell "$1"
+  _h=$1
   _R "$2"
+  _h=
   return 1
 }
 _x() {
@@ -161,6 +172,7 @@ _x() {
   [ "$_a$_b" = 00 ] || { rm -f "$_D/o" "$_D/e"; mkfifo "$_D/o" "$_D/e"; }
   _m c "$1" "$_r"; _e c "$1"
 }
+_h=
 _m h $$ "${_D:--}" "$_S"
 """
 
@@ -202,6 +214,15 @@ class FactNumbers:
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
+        self._seconds: dict[int, float] = {}
+
+    def took(self, number: int, seconds: float) -> None:
+        """Note how long the host needed for an answer."""
+        self._seconds.setdefault(number, seconds)
+
+    def slow(self, number: int) -> bool:
+        """Whether it is cheaper to assume that the fact is as it was, and read it only where it matters."""
+        return self._seconds.get(number, 0.0) > SLOW
 
     def number(self, key: str) -> int:
         """The fact's number."""
@@ -239,12 +260,14 @@ class Program:
     """Number of a command -> (position in the operations, step)."""
 
 
-def compile_operations(operations: Sequence[PlannedOperation], numbers: FactNumbers, staging: str) -> Program:
+def compile_operations(
+    operations: Sequence[PlannedOperation], numbers: FactNumbers, staging: str, *, fresh: Collection[str]
+) -> Program:
     """One script for the operations: every fact that matters is read again at its position, then the commands run.
 
-    A fact is read again when a command of the script has run before it, or when its own operation has a command after
-    it. It stops at the first difference (``m OPERATION STEP``, then fresh facts for what is left) and at the first
-    command that fails.
+    A fact is read again when a command of the script has run before it, when its own operation has a command after
+    it, and when its answer is not ``fresh``. It stops at the first difference (``m OPERATION STEP``, then fresh facts
+    for what is left, but for those that the host is slow to answer) and at the first command that fails.
     """
     body: list[str] = []
     staged: list[str] = []
@@ -259,7 +282,8 @@ def compile_operations(operations: Sequence[PlannedOperation], numbers: FactNumb
             if isinstance(step, FactStep):
                 number = numbers.number(step.key)
                 last_use[number] = position
-                if (written or index < last_write) and number not in verified:
+                matters = written or index < last_write or step.key not in fresh
+                if matters and number not in verified:
                     body.append(f"_k {number} {position} {index} {step.mask} || return")
                     verified.add(number)
                 continue
@@ -276,7 +300,9 @@ def compile_operations(operations: Sequence[PlannedOperation], numbers: FactNumb
                 body.append(f"rm -f {source}")
             verified.clear()
             written = True
-    refresh = [f"[ $1 -gt {position} ] || _g {number}" for number, position in last_use.items()]
+    refresh = [
+        f"[ $1 -gt {position} ] || _g {number}" for number, position in last_use.items() if not numbers.slow(number)
+    ]
     text = "".join(staged) + "_R() { :\n" + "\n".join(refresh) + "\n}\n" + _at_once(body)
     return Program(text, uploads, commands)
 

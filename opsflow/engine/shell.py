@@ -233,7 +233,7 @@ class _Loop:
         self._fact_errors: list[bytes] = []
         self._errors = bytearray()
         self._pending_facts: list[tuple[int, int, bytes]] = []
-        self._quiet_since = shell.now
+        self._quiet_since = self._fact_since = shell.now
         self._half_ended: set[int] = set()
         self._killed_at = 0.0
 
@@ -320,6 +320,8 @@ class _Loop:
         self._half_ended.add(number)
 
     def _fact_read(self, words: list[str]) -> None:
+        self._shell.numbers.took(int(words[0]), self._shell.now - self._fact_since)
+        self._fact_since = self._shell.now
         self._pending_facts.append((int(words[0]), int(words[1]), bytes(self._fact)))
         self._fact.clear()
         self._match_facts()

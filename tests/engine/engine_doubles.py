@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import textwrap
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -120,12 +120,16 @@ class Host:
     def limits(self, command: float = 30, run: float = 60) -> Limits:
         return Limits(lambda _: command, self.shell.now + run, self.cancel)
 
-    def operations(self, *operations: Sequence[Step], command: float = 30, run: float = 60) -> Exchange:
+    def operations(
+        self, *operations: Sequence[Step], command: float = 30, run: float = 60, fresh: Collection[str] | None = None
+    ) -> Exchange:
         planned = [
             PlannedOperation(index=i, name=f"op{i}", operation="t", recipe="t.t", steps=tuple(steps))
             for i, steps in enumerate(operations)
         ]
-        program = compile_operations(planned, self.shell.numbers, self.shell.staging)
+        if fresh is None:
+            fresh = {step.key for steps in operations for step in steps if isinstance(step, FactStep)}
+        program = compile_operations(planned, self.shell.numbers, self.shell.staging, fresh=fresh)
         listener = Listener(output=lambda number, stream, data: self.live.append((number, stream, data)))
         return self.shell.run(program, self.limits(command, run), listener)
 

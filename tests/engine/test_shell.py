@@ -198,7 +198,7 @@ class TestTime:
 
     def test_a_command_limit_of_its_own(self, dash: Host) -> None:
         result = dash.shell.run(
-            script.compile_operations([], dash.shell.numbers, dash.shell.staging), dash.limits(), _silent()
+            script.compile_operations([], dash.shell.numbers, dash.shell.staging, fresh=()), dash.limits(), _silent()
         )
         assert result.commands == {}
 
@@ -302,6 +302,30 @@ class TestFacts:
         result = host.operations([fact(key, "stat"), sh("touch ran")])
         assert result.miss is None
         assert (tmp_path / "ran").exists()
+
+    def test_a_fact_that_differs_is_told_whole(self, host: Host, tmp_path: Path) -> None:
+        key = 'echo "user=$(cat who) atime=1 mtime=5 size=3"'
+        (tmp_path / "who").write_text("root")
+        host.fetch(key)
+        (tmp_path / "who").write_text("other")
+        result = host.operations([fact(key, "stat"), sh("touch wrong")])
+        assert (result.miss, result.facts[key].stdout) == ((0, 0), "user=other atime=1 mtime=5 size=3\n")
+
+    def test_an_assumption_is_read_again_even_where_nothing_is_to_be_done(self, host: Host, tmp_path: Path) -> None:
+        (tmp_path / "a").write_text("1\n")
+        host.fetch("cat a")
+        (tmp_path / "a").write_text("2\n")
+        assert host.operations([fact("cat a")]).miss is None
+        assert host.operations([fact("cat a")], fresh=()).miss == (0, 0)
+
+    def test_slow_facts_are_not_read_in_advance(self, host: Host, tmp_path: Path) -> None:
+        slow, quick = "sleep 0.1; echo x >>slow; cat slow", "echo x >>quick; cat quick"
+        (tmp_path / "a").write_text("1\n")
+        host.fetch("cat a", slow, quick)
+        (tmp_path / "a").write_text("2\n")
+        result = host.operations([fact("cat a"), sh("touch wrong")], [fact(slow)], [fact(quick)])
+        assert result.miss == (0, 0)
+        assert (slow in result.facts, quick in result.facts) == (False, True)
 
     def test_a_fact_does_not_leave_its_errors_to_a_command(self, host: Host, tmp_path: Path) -> None:
         host.fetch("cat a")
