@@ -60,16 +60,16 @@ class Chains:
     def setup(self, name: str, reason: str, command: Command | None = None) -> bool:
         """Setup's run list, then the deploy of all its apps; both must succeed for it to be online.
 
+        When its last setup ran to the end and only the deploy did not, it goes on there.
+
         Args:
             name: the instance, booted, online or with a failed setup.
             reason: why.
             command: its setup command, when it is committed already.
         """
-        self._begin_setup(name, reason)
-        if command is None:
-            command = self._work.new_command(name, CommandType.SETUP, reason)
-            self._work.announce([command], f"setup on {name}: {reason}")
-        good = self._executor.run(command, among=_IN_SETUP) and self._deploy_after_setup(name)
+        done = command is None and self._is_set_up(name)
+        self._begin_setup(name, reason, done=done)
+        good = (done or self._run_setup(name, reason, command)) and self._deploy_after_setup(name)
         state = self._work.records.get(name)
         if good:
             self._work.records.move(state, Trigger.SETUP_SUCCEEDED, "", run=self._work.run.id)
@@ -78,10 +78,26 @@ class Chains:
         self._work.records.move(state, Trigger.SETUP_FAILED, why, run=self._work.run.id)
         return False
 
-    def _begin_setup(self, name: str, reason: str) -> None:
+    def _run_setup(self, name: str, reason: str, command: Command | None) -> bool:
+        if command is None:
+            command = self._work.new_command(name, CommandType.SETUP, reason)
+            self._work.announce([command], f"setup on {name}: {reason}")
+        return self._executor.run(command, among=_IN_SETUP)
+
+    def _is_set_up(self, name: str) -> bool:
+        observed = self._work.records.state()
+        member = self._work.parts.stack.members.get(name)
+        inputs = self._work.digests.inputs(observed)
+        return member is not None and inputs.is_set_up(observed.instances[name], member.layers)
+
+    def _begin_setup(self, name: str, reason: str, *, done: bool) -> None:
         state = self._work.records.get(name)
         member = self._work.parts.stack.members.get(name)
         fields: dict[str, Any] = {"layers": member.layers, "runs": member.runs} if member else {}
+        if not done:
+            # What an earlier setup applied counts no more: whether this one ran to the end is read from here.
+            setup = LifecycleEvent.SETUP.value
+            fields["applied"] = {key: digest for key, digest in state.applied.items() if key != setup}
         if state.status is InstanceStatus.RUNNING_SETUP:
             return
         trigger = Trigger.REACHABLE if state.status is InstanceStatus.BOOTING else Trigger.SETUP

@@ -46,10 +46,10 @@ class Planner:
         """Make a machine."""
         return Step(kind=StepKind.CREATE, instance=name, reason=reason)
 
-    def setup(self, name: str, reason: str) -> Iterator[Step]:
-        """Setup's run list, then the deploy of all its apps."""
+    def setup(self, name: str, reason: str, *, done: bool = False) -> Iterator[Step]:
+        """Setup's run list, unless it is done already, then the deploy of all its apps."""
         layers = self.stack.members[name].layers
-        recipes = self.inputs.recipes_of(self.stack, layers, LifecycleEvent.SETUP)
+        recipes = () if done else self.inputs.recipes_of(self.stack, layers, LifecycleEvent.SETUP)
         yield Step(kind=StepKind.SETUP, instance=name, reason=reason, recipes=recipes)
         deploy = self.inputs.recipes_of(self.stack, layers, LifecycleEvent.DEPLOY)
         apps = self.stack.apps_of(layers)
@@ -91,8 +91,8 @@ class Planner:
             yield Step(kind=StepKind.RECONNECT, instance=name, reason="its connection was lost")
             yield from self.setup(name, "its connection was lost")
         elif status in (S.RUNNING_SETUP, S.SETUP_FAILED):
-            said = "its setup was interrupted" if status is S.RUNNING_SETUP else _with("its setup failed", state)
-            yield from self.setup(name, said)
+            done = self.inputs.is_set_up(state, self.stack.members[name].layers)
+            yield from self.setup(name, _why_setup(state, done=done), done=done)
         else:
             yield from self._boot(name, state)
 
@@ -145,6 +145,12 @@ class Planner:
         if state.applied[LifecycleEvent.SETUP.value] != self.inputs.digest(name, LifecycleEvent.SETUP):
             return "recipes or attributes of its setup changed"
         return None
+
+
+def _why_setup(state: InstanceState, *, done: bool) -> str:
+    if done:
+        return _with("its setup is done, what follows it is not", state)
+    return "its setup was interrupted" if state.status is S.RUNNING_SETUP else _with("its setup failed", state)
 
 
 def _with(what: str, state: InstanceState) -> str:

@@ -11,7 +11,7 @@ from opsflow.lifecycle.runlists import Functions, layers_run_list
 from opsflow.model.app import App
 from opsflow.model.events import LifecycleEvent
 from opsflow.model.stack import Stack
-from opsflow.model.state import StackState
+from opsflow.model.state import InstanceState, InstanceStatus, StackState
 from opsflow.planning.models import Fingerprint
 
 Digest = Callable[[str, LifecycleEvent], str]
@@ -34,6 +34,13 @@ class Inputs:
     def recipes_of(self, stack: Stack, layers: tuple[str, ...], event: LifecycleEvent) -> tuple[str, ...]:
         """The run list of an instance in these layers."""
         return layers_run_list(stack, layers, event, self.functions)
+
+    def is_set_up(self, state: InstanceState, layers: tuple[str, ...]) -> bool:
+        """Whether its last setup ran to the end and would do the same again, although what follows it did not."""
+        key, done = LifecycleEvent.SETUP, (InstanceStatus.RUNNING_SETUP, InstanceStatus.SETUP_FAILED)
+        if state.status not in done or state.layers != layers:
+            return False
+        return state.applied.get(key.value) == self.digest(state.name, key)
 
 
 def app_digest(app: App) -> str:

@@ -99,7 +99,7 @@ def _details(step: Step, width: int) -> Iterator[Line]:
     if step.recipes:
         yield from _wrapped(Marker.PLAIN, " -> ".join(step.recipes), width, indent=10)
     elif step.kind in (StepKind.SETUP, StepKind.DEPLOY, StepKind.UNDEPLOY, StepKind.SHUTDOWN):
-        yield Line(Marker.PLAIN, f"{'':10}(no recipes are bound)")
+        yield Line(Marker.PLAIN, f"{'':10}(no recipes to run)")
 
 
 def _configures(steps: Iterable[Step], width: int) -> Iterator[Line]:
