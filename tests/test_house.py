@@ -159,27 +159,3 @@ def test_set_up_names_no_download_host(name: str) -> None:
     text = _text(ROOT / name)
     assert re.findall(r"\w+://\S+|--(?:extra-)?index-url|--find-links|--trusted-host", text) == []
     assert not re.search(r"\b(curl|wget)\b", text)
-
-
-# ------------------------------------------------------------------------------------------------ documents
-
-
-def _links(path: Path) -> Iterator[str]:
-    text = re.sub(r"```.*?```", "", _text(path), flags=re.DOTALL)
-    yield from re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
-
-
-def test_links_between_documents_lead_somewhere() -> None:
-    broken = [
-        f"{_name(path)}: {link}"
-        for path in _files(".md")
-        for link in _links(path)
-        if "://" not in link and not link.startswith("mailto:") and not (path.parent / link).exists()
-    ]
-    assert broken == []
-
-
-def test_every_make_target_that_documents_name_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", _text(ROOT / "Makefile"), flags=re.MULTILINE))
-    named = {name for path in _files(".md") for name in re.findall(r"`(?:sudo )?make ([a-z]+)", _text(path))}
-    assert named - targets == set()
