@@ -65,8 +65,7 @@ def _said(details: ErrorDetails, at: DataPath) -> tuple[str, str | None]:
         return str(context.get("error", details["msg"])), None
     wanted = _WANTED.get(kind)
     if wanted:
-        hint = "put it in quotes" if wanted == "text" and isinstance(value, int | float | bool) else _example(at)
-        return f"should be {wanted}, is {_a(value)}", hint
+        return f"should be {wanted}, is {_a(value)}", _rewritten(wanted, value, at) or _example(at)
     limit = _LIMITS.get(kind)
     if limit:
         return f"should be {limit(context)}{_is(value, at)}", None
@@ -75,6 +74,20 @@ def _said(details: ErrorDetails, at: DataPath) -> tuple[str, str | None]:
     if kind == "string_pattern_mismatch":
         return f"has the wrong form{_is(value, at)}", _example(at) or f"it must match {context['pattern']}"
     return details["msg"][:1].lower() + details["msg"][1:], _example(at)
+
+
+def _rewritten(wanted: str, value: object, at: DataPath) -> str | None:
+    """What was most likely meant."""
+    if wanted == TEXT and isinstance(value, int | float):
+        return "put it in quotes"
+    if wanted == MAPPING and value is None and at:
+        return f"write '{at[-1]}: {{}}' where nothing is to be said"
+    if wanted == MAPPING and isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+        return f"write {{{value[0]}: {{}}, ...}}" if model_at(at) is None else None
+    short = isinstance(value, str) and value.isprintable() and len(value) < 40 and not is_secret(at)
+    if short and (wanted == LIST or at[-1:] == ("recipes",)):
+        return f"write [{value}]"
+    return None
 
 
 def _choice(context: Mapping[str, Any], value: object, at: DataPath) -> tuple[str, str | None]:
@@ -125,13 +138,14 @@ def _keys_at(at: DataPath) -> tuple[str, ...]:
     return tuple(model.model_fields) if model else ()
 
 
+TEXT, LIST, MAPPING = "text", "a list", "a mapping (KEY: VALUE)"
 _WANTED = {
-    **dict.fromkeys(("string_type", "string_sub_type"), "text"),
+    **dict.fromkeys(("string_type", "string_sub_type"), TEXT),
     **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "a whole number"),
     **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "a number"),
-    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type"), "a mapping (KEY: VALUE)"),
-    **dict.fromkeys(("tuple_type", "list_type", "set_type", "frozen_set_type"), "a list"),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type"), MAPPING),
+    **dict.fromkeys(("tuple_type", "list_type", "set_type", "frozen_set_type"), LIST),
 }
 _LIMITS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than": lambda context: f"more than {context['gt']:g}",

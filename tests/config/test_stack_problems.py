@@ -193,6 +193,19 @@ class TestTypes:
     def test_absurd_numbers(self, tmp_path: Path, number: str) -> None:
         assert only_problem(tmp_path, HEAD + f"layers: {{a: {{shutdown: {{timeout: {number}}}}}}}\n").line == 3
 
+    @pytest.mark.parametrize(
+        ("text", "hint"),
+        [
+            ("layers: {a: {instances: {a1: }}}", "write 'a1: {}' where nothing is to be said"),
+            ("layers: {a: {instances: [a1, a2]}}", "write {a1: {}, ...}"),
+            ("layers: {a: {recipes: base}}", "write [base]"),
+            ("layers: {a: {packages: nginx}}", "write [nginx]"),
+            ("layers: {a: {shutdown: 120}}", "known keys: timeout, drain"),
+        ],
+    )
+    def test_what_was_most_likely_meant(self, tmp_path: Path, text: str, hint: str) -> None:
+        assert only_problem(tmp_path, HEAD + text + "\n").hint == hint
+
     def test_a_close_choice_is_suggested(self, tmp_path: Path) -> None:
         problem = only_problem(tmp_path, HEAD + "layers: {a: {instances: {a1: {runs: loads}}}}\n")
         assert problem.message == "should be one of always, time, load, is 'loads'"
