@@ -70,6 +70,7 @@ class Applying:
         Raises:
             StalePlan: something that it was made from has changed.
             RecipeError: a recipe cannot be used; nothing was done.
+            CapabilityError: machines are to be made or started, and this system cannot; nothing was done.
         """
         self._check(plan)
         work = self._office.open(plan.action, "apply", cancel=cancel, asked={"plan": plan.action})
@@ -98,6 +99,8 @@ class Applying:
             for step in plan.steps
         ]
         self._office.preflight(observed, planned, RunOptions())
+        if any(plan.of(StepKind.CREATE, StepKind.START)):
+            self._parts.compute.check()
 
     def _configure_the_rest(self, plan: Plan, configures: Configures) -> None:
         """A membership change configures everyone. Without one, those whose configure is out of date."""

@@ -55,6 +55,7 @@ class Powering:
         ]
         names = self._office.choose(observed, targets, statuses, "started", among=among)
         self._preflight(observed, names, _STARTING)
+        self._office.parts.compute.check()
         return self._each("start", names, targets, cancel, lambda chains: partial(self._start, chains))
 
     def stop(self, targets: Targets, cancel: threading.Event | None, *, again: bool = False) -> Outcome:
