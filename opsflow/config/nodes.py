@@ -99,6 +99,9 @@ class _Composer:
         self._values += 1
         if self._values > MOST_VALUES:
             raise self.refusal(node.start, f"has more than {MOST_VALUES:,} values", "split the stack")
+        if not node.text.isascii() and any("\ud800" <= char <= "\udfff" for char in node.text):
+            # The C parser refuses such an escape itself.
+            raise self.refusal(node.start, "is not valid YAML: half of a surrogate pair", "write the whole character")
         if event.anchor:
             self._anchors[event.anchor] = node
         self._place(node)
