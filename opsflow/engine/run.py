@@ -190,10 +190,8 @@ class HostRun:
         rest = plan.operations[progress.done :]
         batch = self._batch(rest)
         if rest and not batch:
-            operation = rest[0]
-            if operation.state is OperationState.FAILED:
-                raise Ended(HostStatus.FAILED, self._report.operation_broken(operation))
-            raise Ended(HostStatus.FAILED, f"operation '{operation.name}' cannot be planned: it needs its own results")
+            self._broken(rest[0])
+            return False
         if any(self._for_the_host(step) for operation in batch for step in operation.steps):
             if self._report.wants_diff:
                 self._report.diffs(batch, lambda key: self._read(shell, key))
@@ -203,6 +201,17 @@ class HostRun:
             progress.outcomes(operation).extend(_fact(fact, progress.known) for fact in facts)
             self._passed(operation)
         return len(batch) == len(rest)
+
+    def _broken(self, operation: PlannedOperation) -> None:
+        """The next operation has no plan: ask the host again for what was only assumed, else it is the end."""
+        assumed = {step.key for step in operation.steps if isinstance(step, FactStep)} - self._progress.fresh
+        for key in assumed:
+            del self._progress.known[key]
+        if assumed:
+            return
+        if operation.state is OperationState.FAILED:
+            raise Ended(HostStatus.FAILED, self._report.operation_broken(operation))
+        raise Ended(HostStatus.FAILED, f"operation '{operation.name}' cannot be planned: it needs its own results")
 
     def _for_the_host(self, step: Step) -> bool:
         """Whether it is a command, or a fact that is only assumed."""
