@@ -99,7 +99,15 @@ class RecipeCatalog(Protocol):
         """Module name -> function name -> source, for every module on the recipe paths.
 
         Raises:
-            RecipeError: a module cannot be parsed.
+            RecipeError: a recipe path is missing; or a module that cannot be parsed is looked up in what this returns.
+        """
+        ...
+
+    def check(self) -> None:
+        """See whether every module on the recipe paths can be parsed.
+
+        Raises:
+            RecipeError: with what is wrong in those that cannot.
         """
         ...
 

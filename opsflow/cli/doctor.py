@@ -195,7 +195,7 @@ def _stacks(project: Project) -> Iterator[Check]:
         label = f"stack {name}"
         try:
             loaded = project.load(name)
-            project.catalog(loaded.stack).modules()
+            project.catalog(loaded.stack).check()
         except ConfigError as error:
             count = len(error.problems)
             yield Check(label, "fail", f"{count} problem{'s' if count > 1 else ''}", f"opsflow validate {name}")

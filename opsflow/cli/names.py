@@ -84,10 +84,12 @@ def known_recipes(names: Sequence[str], modules: Mapping[str, Mapping[str, Any]]
 
     Raises:
         UsageError: one does not, with the nearest one.
+        RecipeError: its module cannot be parsed.
     """
     there = recipe_names(modules)
     for name in names:
-        if name not in there:
+        module, _, function = name.rpartition(".")
+        if function not in modules.get(module, ()):
             raise UsageError(f"there is no recipe '{one_line(name)}'", hint=suggestion(name, there))
     return tuple(names)
 

@@ -76,8 +76,9 @@ def _recipe_problems(invocation: Invocation, loaded: LoadedStack) -> list[Proble
     """Recipes that the stack names and that do not exist."""
     from opsflow.cli.names import missing_recipes
 
-    modules = invocation.project.catalog(loaded.stack).modules()
-    return missing_recipes(loaded, modules)
+    catalog = invocation.project.catalog(loaded.stack)
+    catalog.check()
+    return missing_recipes(loaded, catalog.modules())
 
 
 def _as_data(problem: Problem) -> dict[str, Any]:

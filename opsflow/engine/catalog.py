@@ -15,6 +15,32 @@ LARGEST = 1_000_000
 """Bytes of a recipe module; a larger file is not a recipe."""
 
 
+Parsed = tuple[Path, dict[str, RecipeSource]]
+"""A module's file and its functions."""
+
+
+class _Modules(Mapping[str, Mapping[str, RecipeSource]]):
+    """The modules that can be parsed; looking up another one that is there says what is wrong.
+
+    A module that nobody asks for must not keep a stack from being worked on, least of all from being destroyed.
+    """
+
+    def __init__(self, found: Mapping[str, Mapping[str, RecipeSource]], broken: Mapping[str, RecipeError]) -> None:
+        self._found = found
+        self._broken = broken
+
+    def __getitem__(self, name: str) -> Mapping[str, RecipeSource]:
+        if name in self._broken:
+            raise _broken(self._broken)
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
 class AstCatalog:
     """Finds recipe functions by parsing the modules on the recipe paths (ports.RecipeCatalog)."""
 
@@ -25,9 +51,22 @@ class AstCatalog:
         """Module name -> function name -> source. An earlier path wins over a later one.
 
         Raises:
-            RecipeError: modules that cannot be parsed, all of them.
+            RecipeError: a recipe directory is missing; or, once a module that cannot be parsed is looked up, what is
+                wrong with every such module.
         """
-        return {name: functions for name, (_, functions) in self._parsed.items()}
+        if self._missing:
+            raise RecipeError(self._missing)
+        return _Modules({name: functions for name, (_, functions) in self._parsed.items()}, self._broken)
+
+    def check(self) -> None:
+        """See whether every module can be parsed, also those that nobody has asked for.
+
+        Raises:
+            RecipeError: some cannot, all of them.
+        """
+        self.modules()
+        if self._broken:
+            raise _broken(self._broken)
 
     def digest(self, recipes: Sequence[str]) -> str:
         """Digest of what the recipes are made of: their modules, what those import, and every other file beside them.
@@ -67,24 +106,37 @@ class AstCatalog:
                 yield base
                 yield from (f"{base}.{alias.name}".lstrip(".") for alias in node.names)
 
+    @property
+    def _missing(self) -> list[Problem]:
+        hint = "see recipe_paths"
+        return [
+            Problem(str(root), "there is no such recipe directory", hint=hint)
+            for root in self._paths
+            if not root.is_dir()
+        ]
+
+    @property
+    def _parsed(self) -> dict[str, Parsed]:
+        return self._read[0]
+
+    @property
+    def _broken(self) -> dict[str, RecipeError]:
+        return self._read[1]
+
     @cached_property
-    def _parsed(self) -> dict[str, tuple[Path, dict[str, RecipeSource]]]:
-        found: dict[str, tuple[Path, dict[str, RecipeSource]]] = {}
-        problems: list[Problem] = []
+    def _read(self) -> tuple[dict[str, Parsed], dict[str, RecipeError]]:
+        """The modules, and those that cannot be parsed."""
+        found: dict[str, Parsed] = {}
+        broken: dict[str, RecipeError] = {}
         for root in self._paths:
-            if not root.is_dir():
-                problems.append(Problem(str(root), "there is no such recipe directory", hint="see recipe_paths"))
-                continue
             for file in sorted(root.rglob("*.py")):
                 name = _module_name(file.relative_to(root))
-                if name and name not in found:
+                if name and name not in found and name not in broken:
                     try:
                         found[name] = (file, _functions(name, file))
                     except RecipeError as error:
-                        problems += error.problems
-        if problems:
-            raise RecipeError(problems)
-        return found
+                        broken[name] = error
+        return found, broken
 
     @cached_property
     def _other_files(self) -> list[tuple[Path, Path]]:
@@ -94,6 +146,10 @@ class AstCatalog:
             for file in root.rglob("*")
             if file.is_file() and file.suffix not in (".py", ".pyc") and not _hidden(file.relative_to(root))
         )
+
+
+def _broken(modules: Mapping[str, RecipeError]) -> RecipeError:
+    return RecipeError([problem for error in modules.values() for problem in error.problems])
 
 
 def _with_packages(name: str) -> Iterator[str]:

@@ -59,16 +59,29 @@ def test_every_module_that_cannot_be_parsed_is_named(tmp_path: Path) -> None:
     (tmp_path / "e.py").write_bytes(b"x = 1\0\n")
     (tmp_path / "f.py").write_text("x = " + "(" * 5000)
     with pytest.raises(RecipeError) as caught:
-        AstCatalog([tmp_path]).modules()
+        AstCatalog([tmp_path]).check()
     assert {Path(problem.file).name for problem in caught.value.problems} == {"a.py", "b.py", "d.py", "e.py", "f.py"}
     first = caught.value.problems[0]
     assert (first.line, first.snippet) == (1, "def f(:")
 
 
+def test_a_module_that_cannot_be_parsed_disturbs_only_those_who_look_it_up(tmp_path: Path) -> None:
+    write(tmp_path, good_py="def setup(node): ...", bad_py="def f(:\n")
+    catalog = AstCatalog([tmp_path])
+    modules = catalog.modules()
+    assert list(modules) == ["good"]
+    assert list(modules["good"]) == ["setup"]
+    assert "other" not in modules
+    assert catalog.digest(["good.setup"])
+    for look in (lambda: modules["bad"], lambda: "bad" in modules, lambda: modules.get("bad", ())):
+        with pytest.raises(RecipeError, match=r"bad\.py:1:"):
+            look()
+
+
 def test_a_huge_file_is_refused(tmp_path: Path) -> None:
     write(tmp_path, big_py="#" * (LARGEST + 1))
     with pytest.raises(RecipeError, match="bytes"):
-        AstCatalog([tmp_path]).modules()
+        AstCatalog([tmp_path]).check()
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
