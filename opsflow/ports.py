@@ -319,6 +319,10 @@ class Store(Protocol):
         """
         ...
 
+    def epoch(self) -> int:
+        """The epoch of the newest lease, held or given back; 0 before the first. Runs of older ones are over."""
+        ...
+
     def commit(self, lease: Lease, changes: Changes) -> Sequence[JournalEntry]:
         """Write; returns the journal entries with their ids."""
         ...

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,11 +13,15 @@ from opsflow.lifecycle.states import Trigger, transition
 from opsflow.model.command import Command, CommandStatus, Run, RunStatus
 from opsflow.model.journal import JournalEntry
 from opsflow.model.state import InstanceState, InstanceStatus
-from opsflow.ports import Changes, Store
+from opsflow.ports import Changes, Lease, Store
 
 _WHILE = "the controller ended while it ran"
 _BEFORE = "the controller ended before it ran"
 _RUNS_LOOKED_AT = 1000
+_PATIENCE = 3.0
+"""Seconds that another one gets for closing it."""
+_PAUSE = 0.2
+"""Seconds to wait for the lease at once: longer than one takes that only looks, as this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +65,39 @@ def aftermath(store: Store, stack: str, now: datetime) -> Aftermath:
 
 
 def settle(store: Store, clock: Clock, owner: str) -> None:
-    """Close what is open in any stack, unless somebody is the writer and may well carry it out."""
-    if not any(aftermath(store, stack, clock.now()) for stack in store.stacks()):
-        return
-    # Whoever only looks may not be able to write, and must see what is there all the same.
-    with suppress(LockHeld, StoreError), store.lease(owner) as lease:
-        for stack in store.stacks():
-            if found := aftermath(store, stack, clock.now()):
-                entries = _entries(found.news(), stack, clock.now())
-                changes = Changes(entries, instances=found.states, runs=found.runs, commands=found.commands)
-                store.commit(lease, changes)
+    """Close what is open in any stack, unless somebody is the writer and carries it out."""
+    deadline = clock.monotonic() + _PATIENCE
+    while found := _open(store, clock.now()):
+        try:
+            with store.lease(owner, wait=_PAUSE) as lease:
+                close_all(store, lease, clock.now())
+        except StoreError:
+            return  # Whoever only looks may not be able to write, and must see what is there all the same.
+        except LockHeld:
+            # A newer writer than that of the open runs closes them before it does anything else.
+            if clock.monotonic() >= deadline or store.epoch() in _epochs(found.values()):
+                return
+
+
+def _epochs(found: Iterable[Aftermath]) -> set[int]:
+    epochs: set[int] = set()
+    for each in found:
+        epochs |= {run.epoch for run in each.runs} | {command.epoch for command in each.commands}
+    return epochs
+
+
+def close_all(store: Store, lease: Lease, now: datetime, *, but: str = "") -> None:
+    """Close what is open in any stack except ``but``; the holder of the lease carries nothing out yet."""
+    for stack, found in _open(store, now).items():
+        if stack != but:
+            entries = _entries(found.news(), stack, now)
+            changes = Changes(entries, instances=found.states, runs=found.runs, commands=found.commands)
+            store.commit(lease, changes)
+
+
+def _open(store: Store, now: datetime) -> dict[str, Aftermath]:
+    every = {stack: aftermath(store, stack, now) for stack in store.stacks()}
+    return {stack: found for stack, found in every.items() if found}
 
 
 def _closed(command: Command, now: datetime) -> Command:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from opsflow.controller.aftermath import aftermath
+from opsflow.controller.aftermath import aftermath, close_all
 from opsflow.controller.ledger import News
 from opsflow.controller.office import Office
 from opsflow.controller.tokens import last_generation, token_of
@@ -37,6 +37,8 @@ class Recovering:
         if found:
             changes = Changes(entries=(), runs=found.runs, commands=found.commands)
             self._office.records.commit(found.states, *found.news(), changes=changes)
+        if self._parts.lease is not None:
+            close_all(self._parts.store, self._parts.lease, self._parts.clock.now(), but=self._stack.name)
         self._see_machines()
         return found.commands
 

@@ -144,6 +144,11 @@ class MemoryStore:
 
     # ---------------------------------------------------------------------------------------- reading
 
+    def epoch(self) -> int:
+        """The epoch of the newest lease."""
+        with self.backing.mutex:
+            return self.backing.epoch
+
     def stacks(self) -> Sequence[str]:
         """Names of the stacks that have instances or runs, sorted."""
         with self.backing.mutex:

@@ -164,6 +164,11 @@ class SqlStore:
         with translated(self._path), self._database.reading() as connection:
             yield connection
 
+    def epoch(self) -> int:
+        """The epoch of the newest lease."""
+        with self._reading() as connection:
+            return writing.ownership(connection).epoch
+
     def stacks(self) -> Sequence[str]:
         """Names of the stacks that have instances or runs, sorted."""
         with self._reading() as connection:

@@ -400,7 +400,9 @@ def test_a_change_is_written_whole_or_not_at_all(store: Store) -> None:
 
 def test_one_writer_at_a_time(harness: Harness) -> None:
     one, two = harness.open(), harness.open()
+    assert two.epoch() == 0
     with one.lease("ann@laptop pid 12: opsflow up shop") as first:
+        assert two.epoch() == first.epoch
         harness.clock.advance(60)
         with pytest.raises(LockHeld) as caught, two.lease("bob"):
             pass
@@ -410,8 +412,9 @@ def test_one_writer_at_a_time(harness: Harness) -> None:
         with pytest.raises(LockHeld), one.lease("the same handle, from another thread"):
             pass
         one.commit(first, Changes(entries=[entry()]))
+    assert two.epoch() == first.epoch
     with two.lease("bob") as second:
-        assert second.epoch == first.epoch + 1
+        assert second.epoch == one.epoch() == first.epoch + 1
         assert second.owner == "bob"
 
 

@@ -1,17 +1,25 @@
 """A process was killed: whoever only looks sees nothing that runs, and what was finished is not done again."""
 
-from contextlib import ExitStack
-
 import pytest
 from controller_world import ControllerWorld, shop
 
+from opsflow.clock import ManualClock
 from opsflow.controller import Targets, settle
+from opsflow.controller.aftermath import close_all
 from opsflow.model.command import RunStatus
 from opsflow.model.state import InstanceStatus
 
 
-def small():
-    return shop(layers={"app": {"recipes": ["base", "release"], "instances": {"app1": {}}}})
+def small(**changes):
+    return shop(layers={"app": {"recipes": ["base", "release"], "instances": {"app1": {}}}}, **changes)
+
+
+class Watched(ManualClock):
+    """Tells when somebody waits."""
+
+    def sleep(self, seconds: float) -> None:
+        self.on_sleep()
+        super().sleep(seconds)
 
 
 class Killed(BaseException):
@@ -58,12 +66,36 @@ def test_looking_writes_nothing_when_nothing_is_open():
 
 
 def test_looking_leaves_what_somebody_carries_out():
+    world = ControllerWorld(small())
+    seen = []
+
+    def look(entry):
+        if entry.kind == "command.started":
+            settle(world.store, world.clock, "somebody who looks")
+            seen.append(everything(world))
+
+    world.listener.on_entry = look
+    world.up()
+    assert seen[0] == ([RunStatus.RUNNING], ["running"], {"app1": "running_setup"})
+
+
+def test_two_who_look_at_once_both_see_what_is():
     world = killed_when("command.started")
-    before = everything(world)
-    with ExitStack() as stack:
-        stack.enter_context(world.store.lease("somebody who works"))
+    world.clock = Watched()
+    other = world.store
+    with other.lease("somebody else who looks") as lease:
+        # Waiting for the lease is where the other one gets on.
+        world.clock.on_sleep = lambda: close_all(other, lease, world.clock.now())
         settle(world.store, world.clock, "somebody who looks")
-        assert everything(world) == before
+        assert everything(world) == ([RunStatus.INTERRUPTED], ["failed"], {"app1": "setup_failed"})
+
+
+def test_the_next_writer_closes_what_other_stacks_left_open():
+    world = killed_when("command.started")
+    world.change(small(stack="other"))
+    with world.controller() as controller:
+        assert controller.recover() == ()
+    assert everything(world) == ([RunStatus.INTERRUPTED], ["failed"], {"app1": "setup_failed"})
 
 
 def test_looking_works_where_nothing_can_be_written():
