@@ -36,6 +36,7 @@ class ComputeProvider(Protocol):
         - ``stop`` keeps the disk, ``start`` brings the same machine back (same id, same host keys);
           both do nothing when the machine already is in that state.
         - ``terminate`` leaves nothing behind and does nothing for a machine that is gone.
+        - A machine names the instance that it was made for when the provider keeps that.
         - ``find`` and ``list`` tell the truth about machines that ended by themselves.
         - Errors are :class:`~opsflow.errors.ProviderError`. Every method may be called from several threads.
     """

@@ -36,11 +36,13 @@ class Applying:
     def plan_up(self) -> Plan:
         """What brings the stack to what its file says."""
         observed = self._office.records.load()
+        self._office.refuse_other_provider(observed)
         return plan_up(self._parts.stack, observed, self._office.inputs(observed), self._parts.clock.now())
 
     def plan_destroy(self) -> Plan:
         """What ends every instance of the stack."""
         observed = self._office.records.load()
+        self._office.refuse_other_provider(observed)
         return plan_destroy(self._parts.stack, observed, self._office.inputs(observed), self._parts.clock.now())
 
     def plan_event(self, event: LifecycleEvent, targets: Targets) -> Plan:

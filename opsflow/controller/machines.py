@@ -79,6 +79,7 @@ class Machines:
         return {
             "generation": generation,
             "token": token,
+            "provider": self._parts.compute.name,
             "machine": None,
             "applied": {},
             "apps": apps,

@@ -14,7 +14,7 @@ from opsflow.controller.parts import Parts
 from opsflow.controller.preflight import Planned, check
 from opsflow.controller.records import Records
 from opsflow.controller.work import Work, as_request
-from opsflow.errors import StoreError
+from opsflow.errors import ConfigError, Problem, StoreError
 from opsflow.lifecycle.reach import Candidate, Targets, select
 from opsflow.model.command import Run
 from opsflow.model.state import InstanceStatus, StackState
@@ -32,6 +32,32 @@ class Office:
     def inputs(self, observed: StackState) -> Inputs:
         """What planning needs, read anew."""
         return Digests(self.parts).inputs(observed)
+
+    def refuse_other_provider(self, observed: StackState) -> None:
+        """Machines stay with the provider that made them: another one cannot even see them.
+
+        Raises:
+            ConfigError: the stack file names another one than that of a machine that may still be there.
+        """
+        now = self.parts.compute.name
+        before = {
+            state.name: state.provider
+            for state in observed.instances.values()
+            if state.provider not in (None, now) and (state.machine or state.status is not InstanceStatus.STOPPED)
+        }
+        if before:
+            names, first = ", ".join(before), next(iter(before.values()))
+            raise ConfigError(
+                [
+                    Problem(
+                        file=str(self.parts.context.file),
+                        path="compute/provider",
+                        message=f"is '{now}', but the machines of {names} were made by '{first}'",
+                        hint=f"set it back to '{first}'; to move the stack, run 'opsflow destroy "
+                        f"{self.parts.stack.name}' before you change it",
+                    )
+                ]
+            )
 
     def candidates(self, observed: StackState) -> tuple[Candidate, ...]:
         """Every instance: the declared ones in the stack's order, then those that are still there."""

@@ -57,14 +57,18 @@ class Records:
         return found
 
     def declare(self, name: str, generation: int) -> InstanceState:
-        """A new record, not committed: it begins to exist with its first change of status."""
-        member = self._parts.stack.members[name]
+        """A new record, not committed: it begins to exist with its first change of status.
+
+        One that is not in the stack file, whose machine was found, is in no layer.
+        """
+        member = self._parts.stack.members.get(name)
         now = self._parts.clock.now()
         return InstanceState(
             stack=self._parts.stack.name,
             name=name,
-            layers=member.layers,
-            runs=member.runs,
+            layers=member.layers if member else (),
+            runs=member.runs if member else "always",
+            provider=self._parts.compute.name,
             generation=generation,
             created_at=now,
             changed_at=now,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from opsflow.controller.aftermath import aftermath, close_all
 from opsflow.controller.ledger import News
@@ -31,8 +31,11 @@ class Recovering:
 
         Returns:
             The commands that were closed.
+
+        Raises:
+            ConfigError: the stack file names another provider than the one that has the machines.
         """
-        self._office.records.load()
+        self._office.refuse_other_provider(self._office.records.load())
         found = aftermath(self._parts.store, self._stack.name, self._parts.clock.now())
         if found:
             changes = Changes(entries=(), runs=found.runs, commands=found.commands)
@@ -73,8 +76,8 @@ class Recovering:
         self._office.records.update(state.name, lambda now: now.model_copy(update={"machine": machine}), news)
 
     def _see_strangers(self, machines: Sequence[Machine]) -> None:
-        """Machines of this stack without a record: adopted when they belong to a declared instance, else ended."""
-        owners = self._owners()
+        """Machines of this stack without a record: they get one again, unless their instance has another machine."""
+        owners = self._owners(machine.instance for machine in machines if machine.instance)
         for machine in machines:
             name, generation = owners.get(machine.token, (None, 0))
             if name is None:
@@ -86,16 +89,16 @@ class Recovering:
                         data={"machine": machine.id},
                     )
                 )
-            elif self._office.records.find(name) is None and name in self._stack.members:
+            elif self._office.records.find(name) is None:
                 self._adopt(name, generation, machine)
             else:
                 self._terminate(name, machine)
 
-    def _owners(self) -> dict[str, tuple[str, int]]:
-        """Every token that one of our instances may have had -> (instance, generation)."""
+    def _owners(self, others: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """Every token that one of our instances, or of these ``others``, may have had -> (instance, generation)."""
         owners = {}
         states = self._office.records.state().instances
-        for name in dict.fromkeys((*self._stack.members, *states)):
+        for name in dict.fromkeys((*self._stack.members, *states, *others)):
             newest = last_generation(self._parts.store, self._stack.name, name)
             newest = max(newest, states[name].generation if name in states else 0)
             for generation in range(1, newest + _GENERATIONS_AHEAD + 1):

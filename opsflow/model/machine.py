@@ -42,6 +42,8 @@ class Machine(Model):
     id: str
     token: str
     state: MachineState
+    instance: str | None = None
+    """The instance that it was made for, where the provider keeps that: it explains a machine without a record."""
     address: str | None = None
     """Where SSH answers."""
     port: int = Field(default=22, ge=1, le=65535)

@@ -61,6 +61,8 @@ class InstanceState(Model):
     """Counts machines; with stack and name it makes the provider's token."""
     token: str | None = None
     """Written before the provider is asked, so that no machine can be orphaned."""
+    provider: str | None = None
+    """Who made its machine, or was asked to; unknown in records of earlier versions."""
     machine: Machine | None = None
     apps: Mapping[str, Deployed] = Field(default_factory=dict)
     applied: Mapping[str, str] = Field(default_factory=dict)

@@ -236,6 +236,7 @@ class FakeProvider:
             id=f"fake-{self._made}",
             token=request.token,
             state=MachineState.STOPPED,
+            instance=request.instance,
             address=address,
             private_address=address,
             host_keys=(_host_key(request.token),),

@@ -219,6 +219,7 @@ class SandboxProvider:
             id=record.token,
             token=record.token,
             state=self._state(record),
+            instance=record.instance,
             address=record.address,
             port=record.port or 22,
             user="root",
