@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import textwrap
 import threading
 from collections.abc import Iterator, Sequence
@@ -155,3 +158,47 @@ def until(condition: Any, seconds: float = 15) -> Any:
 
 def outputs(result: HostResult) -> Sequence[str]:
     return [command.stdout for operation in result.operations for command in operation.commands]
+
+
+ENGINE_PROCESS = """
+import json, sys, threading
+from pathlib import Path
+from opsflow.clock import SystemClock
+from opsflow.engine import PyinfraEngine
+from opsflow.model.compute import Ssh
+from opsflow.model.machine import Machine
+sys.path.insert(0, {tests!r})
+from engine_hosts import Fleet
+
+class Outside(Fleet):
+    def __init__(self):
+        self.recipes, self._count = Path({recipes!r}), 1000
+        self.engine = PyinfraEngine([self.recipes], SystemClock())
+
+fleet = Outside()
+machine = Machine.model_validate_json({machine!r})
+result = fleet.engine.run(fleet.job(machine, {recipe!r}, **{more!r}), lambda event: None, threading.Event())
+print(result.model_dump_json(), flush=True)
+fleet.engine.close()
+"""
+
+
+def engine_process(
+    fleet: Fleet, machine: Machine, text: str, prefix: tuple[str, ...] = (), **more: object
+) -> subprocess.Popen[bytes]:
+    """The engine in a process of its own, which can be killed."""
+    source = ENGINE_PROCESS.format(
+        tests=str(Path(__file__).parent),
+        recipes=str(fleet.recipes),
+        machine=machine.model_dump_json(),
+        recipe=fleet.write(text),
+        more=more,
+    )
+    argv = [*prefix, sys.executable, "-c", source]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True)
+
+
+def answer(process: subprocess.Popen[bytes], timeout: float = 60) -> dict[str, object]:
+    out, _ = process.communicate(timeout=timeout)
+    value: dict[str, object] = json.loads(out.splitlines()[-1])
+    return value

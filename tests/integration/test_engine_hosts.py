@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +12,7 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from engine_hosts import CLOCK, Fleet, Running, add_user, as_user, open_fleet, outputs, statuses, until
+from engine_hosts import CLOCK, Fleet, Running, add_user, as_user, engine_process, open_fleet, outputs, statuses, until
 
 from opsflow.errors import HostsUnreachable, RecipeError, UsageError
 from opsflow.model.compute import Ssh
@@ -308,48 +305,6 @@ SPY = """
 echo up >~/up
 while [ ! -e ~/stop ]; do for f in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$f; echo; done; done 2>/dev/null | sort -u
 """
-
-ENGINE_PROCESS = """
-import json, sys, threading
-from pathlib import Path
-from opsflow.clock import SystemClock
-from opsflow.engine import PyinfraEngine
-from opsflow.model.compute import Ssh
-from opsflow.model.machine import Machine
-sys.path.insert(0, {tests!r})
-from engine_hosts import Fleet
-
-class Outside(Fleet):
-    def __init__(self):
-        self.recipes, self._count = Path({recipes!r}), 1000
-        self.engine = PyinfraEngine([self.recipes], SystemClock())
-
-fleet = Outside()
-machine = Machine.model_validate_json({machine!r})
-result = fleet.engine.run(fleet.job(machine, {recipe!r}, **{more!r}), lambda event: None, threading.Event())
-print(result.model_dump_json(), flush=True)
-fleet.engine.close()
-"""
-
-
-def engine_process(fleet: Fleet, machine: Machine, text: str, prefix: tuple[str, ...] = (), **more: object):  # type: ignore[no-untyped-def]
-    """The engine in a process of its own, which can be killed."""
-    source = ENGINE_PROCESS.format(
-        tests=str(Path(__file__).parent),
-        recipes=str(fleet.recipes),
-        machine=machine.model_dump_json(),
-        recipe=fleet.write(text),
-        more=more,
-    )
-    argv = [*prefix, sys.executable, "-c", source]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True)
-
-
-def answer(process: subprocess.Popen[bytes], timeout: float = 60) -> dict[str, object]:
-    out, _ = process.communicate(timeout=timeout)
-    value: dict[str, object] = json.loads(out.splitlines()[-1])
-    return value
-
 
 SLOW = """
     def setup(node):
