@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from opsflow.controller.executor import Executor, shutdown_timeout
@@ -16,6 +16,7 @@ from opsflow.model.events import LifecycleEvent
 from opsflow.model.machine import MachineState
 from opsflow.model.state import InstanceState, InstanceStatus
 from opsflow.planning import Step, StepKind
+from opsflow.planning.inputs import SET_UP_BY
 
 _IN_SETUP = frozenset({InstanceStatus.RUNNING_SETUP})
 _IN_SHUTDOWN = frozenset({InstanceStatus.SHUTTING_DOWN})
@@ -60,16 +61,17 @@ class Chains:
     def setup(self, name: str, reason: str, command: Command | None = None) -> bool:
         """Setup's run list, then the deploy of all its apps; both must succeed for it to be online.
 
-        When its last setup ran to the end and only the deploy did not, it goes on there.
+        What its last setup finished is not run again, when that would do the same.
 
         Args:
             name: the instance, booted, online or with a failed setup.
             reason: why.
             command: its setup command, when it is committed already.
         """
-        done = command is None and self._is_set_up(name)
-        self._begin_setup(name, reason, done=done)
-        good = (done or self._run_setup(name, reason, command)) and self._deploy_after_setup(name)
+        done = self._done_before(name) if command is None else frozenset()
+        self._begin_setup(name, reason, done)
+        good = LifecycleEvent.SETUP in done or self._run_setup(name, reason, command)
+        good = good and (LifecycleEvent.DEPLOY in done or self._deploy_after_setup(name))
         state = self._work.records.get(name)
         if good:
             self._work.records.move(state, Trigger.SETUP_SUCCEEDED, "", run=self._work.run.id)
@@ -84,20 +86,19 @@ class Chains:
             self._work.announce([command], f"setup on {name}: {reason}")
         return self._executor.run(command, among=_IN_SETUP)
 
-    def _is_set_up(self, name: str) -> bool:
-        observed = self._work.records.state()
-        member = self._work.parts.stack.members.get(name)
-        inputs = self._work.digests.inputs(observed)
-        return member is not None and inputs.is_set_up(observed.instances[name], member.layers)
+    def _done_before(self, name: str) -> frozenset[LifecycleEvent]:
+        observed, stack = self._work.records.state(), self._work.parts.stack
+        if name not in stack.members:
+            return frozenset()
+        return self._work.digests.inputs(observed).done_in_setup(stack, observed.instances[name])
 
-    def _begin_setup(self, name: str, reason: str, *, done: bool) -> None:
+    def _begin_setup(self, name: str, reason: str, done: Collection[LifecycleEvent]) -> None:
         state = self._work.records.get(name)
         member = self._work.parts.stack.members.get(name)
         fields: dict[str, Any] = {"layers": member.layers, "runs": member.runs} if member else {}
-        if not done:
-            # What an earlier setup applied counts no more: whether this one ran to the end is read from here.
-            setup = LifecycleEvent.SETUP.value
-            fields["applied"] = {key: digest for key, digest in state.applied.items() if key != setup}
+        # What an earlier setup applied counts no more: how far this one came is read from here.
+        void = [event.value for event in SET_UP_BY if event not in done]
+        fields["applied"] = {key: digest for key, digest in state.applied.items() if key not in void}
         if state.status is InstanceStatus.RUNNING_SETUP:
             return
         trigger = Trigger.REACHABLE if state.status is InstanceStatus.BOOTING else Trigger.SETUP

@@ -26,7 +26,7 @@ def effect_of(
         command: the command.
         node: what its recipes saw.
         stack: the stack as declared.
-        digests: to remember what setup and configure were made from.
+        digests: to remember what setup, configure and deploy were made from.
         pinned: the apps whose revision somebody chose.
         now: the time.
     """
@@ -36,7 +36,8 @@ def effect_of(
         return lambda state: _applied(state, {event.value: digest})
     apps = [app for app in node.apps if app.deploy]
     if command.type is CommandType.DEPLOY:
-        return lambda state: _deployed(state, apps, stack, pinned, now)
+        done = {command.type.value: digests.of(LifecycleEvent.DEPLOY, command.recipes, node)}
+        return lambda state: _applied(_deployed(state, apps, stack, pinned, now), done)
     if command.type is CommandType.ROLLBACK:
         return lambda state: _rolled_back(state, apps, stack, now)
     if command.type is CommandType.UNDEPLOY:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass
 
 from opsflow.model.events import LifecycleEvent
 from opsflow.model.stack import Stack
 from opsflow.model.state import InstanceState
 from opsflow.model.state import InstanceStatus as S
-from opsflow.planning.inputs import Inputs
+from opsflow.planning.inputs import SET_UP_BY, Inputs
 from opsflow.planning.models import Step, StepKind
 from opsflow.planning.wanted import Wish
 
@@ -46,14 +46,16 @@ class Planner:
         """Make a machine."""
         return Step(kind=StepKind.CREATE, instance=name, reason=reason)
 
-    def setup(self, name: str, reason: str, *, done: bool = False) -> Iterator[Step]:
-        """Setup's run list, unless it is done already, then the deploy of all its apps."""
+    def setup(self, name: str, reason: str, done: Container[LifecycleEvent] = ()) -> Iterator[Step]:
+        """Setup's run list, then the deploy of all its apps, without what is ``done`` already."""
         layers = self.stack.members[name].layers
-        recipes = () if done else self.inputs.recipes_of(self.stack, layers, LifecycleEvent.SETUP)
+        recipes = (
+            () if LifecycleEvent.SETUP in done else self.inputs.recipes_of(self.stack, layers, LifecycleEvent.SETUP)
+        )
         yield Step(kind=StepKind.SETUP, instance=name, reason=reason, recipes=recipes)
         deploy = self.inputs.recipes_of(self.stack, layers, LifecycleEvent.DEPLOY)
         apps = self.stack.apps_of(layers)
-        if deploy or apps:
+        if (deploy or apps) and LifecycleEvent.DEPLOY not in done:
             yield Step(kind=StepKind.DEPLOY, instance=name, reason="after setup", recipes=deploy, apps=apps)
 
     def configure(self, name: str, reason: str) -> Step:
@@ -91,8 +93,8 @@ class Planner:
             yield Step(kind=StepKind.RECONNECT, instance=name, reason="its connection was lost")
             yield from self.setup(name, "its connection was lost")
         elif status in (S.RUNNING_SETUP, S.SETUP_FAILED):
-            done = self.inputs.is_set_up(state, self.stack.members[name].layers)
-            yield from self.setup(name, _why_setup(state, done=done), done=done)
+            done = self.inputs.done_in_setup(self.stack, state)
+            yield from self.setup(name, _why_setup(state, done), done)
         else:
             yield from self._boot(name, state)
 
@@ -147,9 +149,10 @@ class Planner:
         return None
 
 
-def _why_setup(state: InstanceState, *, done: bool) -> str:
+def _why_setup(state: InstanceState, done: Collection[LifecycleEvent]) -> str:
     if done:
-        return _with("its setup is done, what follows it is not", state)
+        last = [event for event in SET_UP_BY if event in done][-1]
+        return _with(f"it goes on after its {last}", state)
     return "its setup was interrupted" if state.status is S.RUNNING_SETUP else _with("its setup failed", state)
 
 

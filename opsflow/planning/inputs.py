@@ -14,6 +14,9 @@ from opsflow.model.stack import Stack
 from opsflow.model.state import InstanceState, InstanceStatus, StackState
 from opsflow.planning.models import Fingerprint
 
+SET_UP_BY = (LifecycleEvent.SETUP, LifecycleEvent.DEPLOY)
+"""The events that bring an instance online, in order."""
+
 Digest = Callable[[str, LifecycleEvent], str]
 """(declared instance, event) -> digest of what a run of that event would be made from now."""
 
@@ -35,12 +38,18 @@ class Inputs:
         """The run list of an instance in these layers."""
         return layers_run_list(stack, layers, event, self.functions)
 
-    def is_set_up(self, state: InstanceState, layers: tuple[str, ...]) -> bool:
-        """Whether its last setup ran to the end and would do the same again, although what follows it did not."""
-        key, done = LifecycleEvent.SETUP, (InstanceStatus.RUNNING_SETUP, InstanceStatus.SETUP_FAILED)
-        if state.status not in done or state.layers != layers:
-            return False
-        return state.applied.get(key.value) == self.digest(state.name, key)
+    def done_in_setup(self, stack: Stack, state: InstanceState) -> frozenset[LifecycleEvent]:
+        """What of a setup that did not come to its end is done and would do the same again: setup, then deploy."""
+        layers = stack.members[state.name].layers
+        if state.status not in (InstanceStatus.RUNNING_SETUP, InstanceStatus.SETUP_FAILED) or state.layers != layers:
+            return frozenset()
+        done = set[LifecycleEvent]()
+        for event in SET_UP_BY:
+            if state.applied.get(event.value) != self.digest(state.name, event):
+                break
+            done.add(event)
+        apps = {app_key(app): app_digest(stack.apps[app]) for app in stack.apps_of(layers)}
+        return frozenset(done if apps.items() <= state.applied.items() else done - {LifecycleEvent.DEPLOY})
 
 
 def app_digest(app: App) -> str:

@@ -26,13 +26,16 @@ class Killed(BaseException):
     """Nothing below may handle it."""
 
 
-def killed_when(kind, world=None):
-    """A world whose process dies right after an entry of that kind was committed."""
-    world = world or ControllerWorld(small())
+def killed_when(kind, world=None, number=1):
+    """A world whose process dies right after so many entries of that kind were committed."""
+    world, before = world or ControllerWorld(small()), number - 1
 
     def die(entry):
+        nonlocal before
         if entry.kind == kind:
-            raise Killed
+            if before == 0:
+                raise Killed
+            before -= 1
 
     world.listener.on_entry = die
     with pytest.raises(Killed):
@@ -110,20 +113,44 @@ def setups(world):
     return [job[1] for job in world.engine.ran if job[1].endswith(".setup")]
 
 
+def ran(world):
+    return [job[1] for job in world.engine.ran if job[1] in ("base.setup", "release.deploy")]
+
+
 def test_a_setup_that_was_finished_is_not_run_again():
-    for kind in ("command.successful", "instance.online"):
-        world = killed_when(kind)
-        assert setups(world) == ["base.setup"]
-        settle(world.store, world.clock, "somebody who looks")
-        plan = world.plan()
-        if kind == "command.successful":
-            setup = next(step for step in plan.steps if step.kind == "setup")
-            assert setup.recipes == ()
-            assert setup.reason.startswith("its setup is done, what follows it is not")
-        world.up()
-        assert setups(world) == ["base.setup"]
-        assert world.online() == {"app1"}
-        assert world.plan().empty
+    world = killed_when("command.successful")
+    settle(world.store, world.clock, "somebody who looks")
+    setup, deploy = (next(step for step in world.plan().steps if step.kind == kind) for kind in ("setup", "deploy"))
+    assert (setup.recipes, deploy.recipes) == ((), ("release.deploy",))
+    assert setup.reason == "it goes on after its setup: interrupted: the controller ended while it ran"
+    world.up()
+    assert ran(world) == ["base.setup", "release.deploy"]
+    assert world.online() == {"app1"}
+    assert world.plan().empty
+
+
+def test_neither_is_the_deploy_after_it():
+    world = killed_when("command.successful", number=2)
+    assert world.statuses() == {"app1": "running_setup"}
+    settle(world.store, world.clock, "somebody who looks")
+    plan = world.plan()
+    assert [(step.kind.value, step.recipes) for step in plan.steps][:1] == [("setup", ())]
+    assert "deploy" not in [step.kind for step in plan.steps]
+    assert plan.steps[0].reason.startswith("it goes on after its deploy: ")
+    world.up()
+    assert ran(world) == ["base.setup", "release.deploy"]
+    assert world.online() == {"app1"}
+    assert world.plan().empty
+
+
+def test_a_deploy_that_failed_is_run_again_although_an_earlier_one_was_finished():
+    world = ControllerWorld(small())
+    world.up()
+    world.catalog.versions["base"] = 2
+    killed_when("command.successful", world)
+    world.forget()
+    world.up()
+    assert ran(world) == ["release.deploy"]
 
 
 def test_a_setup_that_was_finished_is_run_again_when_its_recipes_changed():
