@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from opsflow.clock import Clock
+from opsflow.engine.exchange import Limits
 from opsflow.engine.messages import PlanFailure, PlanRequest
 from opsflow.engine.pool import PlannerPool
 from opsflow.engine.run import HostRun
 from opsflow.engine.script import end_processes
 from opsflow.engine.session import ConnectError, Connection, LinkLost, Why, stream
-from opsflow.engine.shell import Limits, NoShell, Shell
+from opsflow.engine.shell import NoShell, Shell
 from opsflow.errors import HostsUnreachable, Problem, RecipeError, UsageError
 from opsflow.model.compute import Ssh, Timeouts
 from opsflow.model.machine import Machine

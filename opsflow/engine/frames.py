@@ -1,7 +1,8 @@
 """Splits what the persistent shell prints into output and frames.
 
-A frame is a line that begins with the session's nonce; the newline before it belongs to the frame. Everything else is
-output of whatever runs. Works on bytes, whatever they are, and never holds more than one frame's length back.
+A frame is the session's nonce and some words between two record separators. There is no newline in it: bash writes a
+line at a time, and output of a command could get in between. Everything else is output of whatever runs. Works on
+bytes, whatever they are, and never holds more than one frame's length back.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 LONGEST_FRAME = 4096
+EDGE = b"\x1e"
 
 
 class Frames:
     """An incremental parser of one stream."""
 
     def __init__(self, nonce: str) -> None:
-        self._mark = b"\n" + nonce.encode() + b" "
+        self._mark = EDGE + nonce.encode() + b" "
         self._held = b""
 
     def feed(self, data: bytes) -> Iterator[bytes | list[str]]:
@@ -33,7 +35,7 @@ class Frames:
                 return
             if start > position:
                 yield data[position:start]
-            end = data.find(b"\n", start + 1)
+            end = data.find(EDGE, start + 1)
             if end < 0 and len(data) - start < LONGEST_FRAME:
                 self._held = data[start:]
                 return

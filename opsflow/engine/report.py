@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from opsflow.engine.exchange import Heard
 from opsflow.engine.messages import (
     CommandStep,
     FactAnswer,
@@ -17,7 +18,7 @@ from opsflow.engine.messages import (
     PlannedOperation,
     UploadStep,
 )
-from opsflow.engine.shell import Heard, Shell
+from opsflow.engine.shell import Shell
 from opsflow.model.result import (
     CommandOutput,
     HostResult,

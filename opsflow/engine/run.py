@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from opsflow.clock import Clock
+from opsflow.engine.exchange import Exchange, Heard, Limits, Listener
 from opsflow.engine.messages import (
     CommandAnswer,
     FactAnswer,
@@ -22,7 +23,7 @@ from opsflow.engine.messages import (
 from opsflow.engine.report import Report
 from opsflow.engine.script import Program, compile_operations
 from opsflow.engine.session import ConnectError, Connection, LinkLost, ShellEnded, Why
-from opsflow.engine.shell import Exchange, Heard, HostBusy, Limits, Listener, NoShell, Shell
+from opsflow.engine.shell import HostBusy, NoShell, Shell
 from opsflow.model.result import HostResult, HostStatus
 from opsflow.ports import HostJob, HostObserver, PhaseChanged
 

@@ -73,8 +73,8 @@ _end() {
 PRELUDE = r"""
 unset CDPATH ENV
 exec 3>&1 4>&2 2>/dev/null
-_m() { printf '\n%s %s\n' "$_N" "$*" >&3; }
-_e() { printf '\n%s %s\n' "$_N" "$*" >&4; }
+_m() { printf '\036%s %s\036' "$_N" "$*" >&3; }
+_e() { printf '\036%s %s\036' "$_N" "$*" >&4; }
 _D=
 for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do
   [ -d "$_d" ] && [ -w "$_d" ] || continue

@@ -1,29 +1,17 @@
-"""The persistent shell on a host, and one exchange with it: a script goes there, frames come back."""
+"""The persistent shell on a host: a script goes there, frames come back."""
 
 from __future__ import annotations
 
 import secrets
-import threading
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from opsflow.clock import Clock
 from opsflow.engine import script
+from opsflow.engine.exchange import Exchange, Heard, Hearing, Limits, Listener
 from opsflow.engine.frames import Frames
-from opsflow.engine.messages import FactAnswer
 from opsflow.engine.script import FactNumbers, Program
 from opsflow.engine.session import Channel, Connection, LinkLost, ShellEnded
-
-KEPT = 10_000_000
-"""Bytes of output kept of one command; the rest is counted."""
-LEFTOVERS = 1.0
-"""Seconds of silence after a command's exit; then a background process holds its output."""
-FLOOD = 5.0
-"""Seconds after a command's exit in which its output must end, even if a background process keeps printing."""
-ENDING = 15.0
-"""Seconds for a killed command to be reported by its shell."""
 
 
 class HostBusy(Exception):
@@ -36,67 +24,6 @@ class Interrupted(Exception):
 
 class NoShell(Exception):
     """The host cannot run the engine's shell; the message says why."""
-
-
-@dataclass(slots=True)
-class Heard:
-    """What is known of a command while it runs and after."""
-
-    started: float
-    relays: tuple[int, int] = (0, 0)
-    stdout: bytearray = field(default_factory=bytearray)
-    stderr: bytearray = field(default_factory=bytearray)
-    stdout_bytes: int = 0
-    stderr_bytes: int = 0
-    exit_code: int | None = None
-    exited: float | None = None
-    ended: float | None = None
-    killed: str = ""
-    """Why it was ended, if it was."""
-
-    def add(self, stream: str, data: bytes) -> None:
-        """Keep output up to the limit, count all of it."""
-        kept: bytearray = getattr(self, stream)
-        kept += data[: max(0, KEPT - len(self.stdout) - len(self.stderr))]
-        setattr(self, f"{stream}_bytes", getattr(self, f"{stream}_bytes") + len(data))
-
-
-@dataclass(slots=True)
-class Exchange:
-    """The result of one script."""
-
-    facts: dict[str, FactAnswer] = field(default_factory=dict)
-    commands: dict[int, Heard] = field(default_factory=dict)
-    miss: tuple[int, int] | None = None
-    """(operation, step) of a fact that was not as assumed; nothing after it has run."""
-    words: list[list[str]] = field(default_factory=list)
-    """Frames of other kinds."""
-    stopped: str = ""
-    """Why the host's shell was ended: the run's deadline, or cancelled."""
-    lost: LinkLost | None = None
-    """The connection or the shell ended in the middle; what is known until then is here."""
-    noise: bytes = b""
-    """What was printed where no command ran: a login shell's own messages."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What ends a command or a run."""
-
-    command: Callable[[int], float]
-    """Seconds for a command, by its number."""
-    deadline: float
-    """Monotonic time at which the run ends."""
-    cancel: threading.Event
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """Who hears what happens, as it happens."""
-
-    started: Callable[[int], None] = lambda number: None
-    output: Callable[[int, str, bytes], None] = lambda number, stream, data: None
-    ended: Callable[[int, Heard], None] = lambda number, heard: None
 
 
 class Shell:
@@ -185,7 +112,7 @@ class Shell:
         self.sent += len(data)
         with suppress(LinkLost):  # what it said before it ended is worth reading; then reading says why
             self._channel.send(data)
-        return _Loop(self, limits, listener or Listener()).listen()
+        return Hearing(self, limits, listener or Listener()).listen()
 
     def kill(self, heard: Heard | None, *, whole: bool) -> bool:
         """End the command that runs (with ``whole`` the shell too); whether the host says that it is gone."""
@@ -218,186 +145,6 @@ class Shell:
         return list(self._out.feed(out)), list(self._err.feed(err))
 
 
-class _Loop:
-    """Listens until the script is done, and ends what takes too long."""
-
-    def __init__(self, shell: Shell, limits: Limits, listener: Listener) -> None:
-        self._shell = shell
-        self._limits = limits
-        self._listener = listener
-        self._result = Exchange()
-        self._done = [False, False]
-        self._current: int | None = None
-        self._current_error: int | None = None
-        self._fact = bytearray()
-        self._fact_errors: list[bytes] = []
-        self._errors = bytearray()
-        self._pending_facts: list[tuple[int, int, bytes]] = []
-        self._quiet_since = self._fact_since = shell.now
-        self._half_ended: set[int] = set()
-        self._killed_at = 0.0
-
-    def listen(self) -> Exchange:
-        try:
-            while not all(self._done) and not self._result.stopped:
-                self._hear_once()
-        except LinkLost as error:
-            self._result.lost = error
-            for heard in self._result.commands.values():
-                if heard.exited is None and not heard.killed:
-                    heard.killed = "the connection was lost while it ran"
-        self._result.noise = bytes(self._fact + self._errors)
-        return self._result
-
-    def _hear_once(self) -> None:
-        out, err = self._shell.channel.read(self._wait())
-        if out or err:
-            self._quiet_since = self._shell.now
-        outs, errs = self._shell.split(out, err)
-        for item in outs:
-            self._take_out(item)
-        for item in errs:
-            self._take_err(item)
-        if not all(self._done):
-            self._check_limits()
-
-    def _wait(self) -> float:
-        heard = self._heard()
-        return 0.1 if heard is not None and heard.exited is not None else 0.5
-
-    def _heard(self) -> Heard | None:
-        return None if self._current is None else self._result.commands[self._current]
-
-    def _begin(self, number: int) -> Heard:
-        """The command, which either stream may announce first."""
-        if number not in self._result.commands:
-            self._result.commands[number] = Heard(self._shell.now)
-            self._listener.started(number)
-        return self._result.commands[number]
-
-    def _hear(self, number: int, stream: str, data: bytes) -> None:
-        self._result.commands[number].add(stream, data)
-        self._listener.output(number, stream, data)
-
-    # ------------------------------------------------------------------ standard output
-
-    def _take_out(self, item: bytes | list[str]) -> None:
-        if isinstance(item, bytes):
-            if self._current is None:
-                self._fact += item
-            else:
-                self._hear(self._current, "stdout", item)
-            return
-        kind, *words = item
-        handler: Mapping[str, Callable[[list[str]], None]] = {
-            "s": self._started, "x": self._exited, "c": self._ended,
-            "f": self._fact_read, "m": self._missed, "d": self._all,
-        }  # fmt: skip
-        if kind in handler:
-            handler[kind](words)
-        else:
-            self._result.words.append(item)
-
-    def _started(self, words: list[str]) -> None:
-        self._current = int(words[0])
-        self._begin(self._current).relays = (int(words[1]), int(words[2]))
-        self._fact.clear()
-
-    def _exited(self, words: list[str]) -> None:
-        heard = self._result.commands[int(words[0])]
-        heard.exit_code, heard.exited = int(words[1]), self._shell.now
-
-    def _ended(self, words: list[str]) -> None:
-        number = int(words[0])
-        self._result.commands[number].ended = self._shell.now
-        self._current = None
-        self._end_half(number)
-
-    def _end_half(self, number: int) -> None:
-        """Tell the listener when both streams have ended."""
-        if number in self._half_ended:
-            self._listener.ended(number, self._result.commands[number])
-        self._half_ended.add(number)
-
-    def _fact_read(self, words: list[str]) -> None:
-        self._shell.numbers.took(int(words[0]), self._shell.now - self._fact_since)
-        self._fact_since = self._shell.now
-        self._pending_facts.append((int(words[0]), int(words[1]), bytes(self._fact)))
-        self._fact.clear()
-        self._match_facts()
-
-    def _match_facts(self) -> None:
-        while self._pending_facts and self._fact_errors:
-            number, code, out = self._pending_facts.pop(0)
-            answer = FactAnswer(exit_code=code, stdout=_text(out), stderr=_text(self._fact_errors.pop(0)))
-            self._result.facts[self._shell.numbers.key(number)] = answer
-
-    def _missed(self, words: list[str]) -> None:
-        self._result.miss = (int(words[0]), int(words[1]))
-
-    def _all(self, _: list[str]) -> None:
-        self._done[0] = True
-
-    # ------------------------------------------------------------------ standard error
-
-    def _take_err(self, item: bytes | list[str]) -> None:
-        if isinstance(item, bytes):
-            if self._current_error is None:
-                self._errors += item[: max(0, KEPT - len(self._errors))]
-            else:
-                self._hear(self._current_error, "stderr", item)
-            return
-        kind, *words = item
-        if kind == "s":
-            self._current_error = int(words[0])
-            self._begin(self._current_error)
-        elif kind == "c":
-            self._current_error = None
-            self._end_half(int(words[0]))
-        elif kind == "f":
-            self._fact_errors.append(bytes(self._errors))
-            self._errors.clear()
-            self._match_facts()
-        elif kind == "d":
-            self._done[1] = True
-
-    # ------------------------------------------------------------------ limits
-
-    def _check_limits(self) -> None:
-        now, heard = self._shell.now, self._heard()
-        if self._limits.cancel.is_set():
-            self._stop("cancelled")
-        elif self._limits.deadline and now > self._limits.deadline:
-            self._stop("the run took too long")
-        elif heard is None:
-            if not all(self._done) and now - self._quiet_since > self._limits.command(-1):
-                self._stop("a fact took too long")
-        elif heard.exited is not None:
-            if now - max(heard.exited, self._quiet_since) > LEFTOVERS or now - heard.exited > FLOOD:
-                self._shell.drop_relays(heard)
-                heard.exited = now
-        elif heard.killed:
-            if now - self._killed_at > ENDING:
-                self._stop(heard.killed)
-        elif now - heard.started > self._limits.command(self._current or 0):
-            self._time_out(heard)
-
-    def _time_out(self, heard: Heard) -> None:
-        limit = self._limits.command(self._current or 0)
-        gone = self._shell.kill(heard, whole=False)
-        heard.killed = f"timed out after {limit:g} s" + (
-            "; ended on the host" if gone else "; could NOT be ended on the host"
-        )
-        self._killed_at = self._shell.now
-
-    def _stop(self, why: str) -> None:
-        heard = self._heard()
-        gone = self._shell.kill(heard, whole=True)
-        self._result.stopped = why + ("; ended on the host" if gone else "; could NOT be ended on the host")
-        if heard is not None and not heard.killed:
-            heard.killed = self._result.stopped
-
-
 def _no_shell(hello: Exchange, directory: str) -> str:
     """Why the host cannot run the engine's shell; empty when it can."""
     noise = " ".join(hello.noise.decode(errors="backslashreplace").split())[:500]
@@ -411,7 +158,3 @@ def _no_shell(hello: Exchange, directory: str) -> str:
     if directory in ("", "-"):
         return "no directory on the host takes a FIFO: tried /run, /dev/shm, /tmp, /var/tmp and the home"
     return ""
-
-
-def _text(data: bytes) -> str:
-    return data.decode(errors="backslashreplace")

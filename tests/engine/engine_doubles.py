@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from opsflow.clock import SystemClock
+from opsflow.engine.exchange import Exchange, Limits, Listener
 from opsflow.engine.messages import (
     CommandStep,
     FactAnswer,
@@ -27,7 +28,7 @@ from opsflow.engine.messages import (
 from opsflow.engine.pool import PlannerPool
 from opsflow.engine.script import compile_operations
 from opsflow.engine.session import LinkLost, ShellEnded
-from opsflow.engine.shell import Exchange, Limits, Listener, Shell
+from opsflow.engine.shell import Shell
 from opsflow.model.snapshot import EventSnapshot, MemberSnapshot, NodeSnapshot
 
 SHELLS: dict[str, tuple[str, ...]] = {"dash": ("dash",), "bash": ("bash", "--posix"), "busybox": ("busybox", "sh")}

@@ -6,15 +6,15 @@ from hypothesis import strategies as st
 from opsflow.engine.frames import LONGEST_FRAME, Frames
 
 NONCE = "0123abcd4567"
-MARK = f"\n{NONCE} ".encode()
+MARK = f"\x1e{NONCE} ".encode()
 
 words = st.lists(st.text("abcxyz0189/.-", min_size=1, max_size=6), min_size=1, max_size=5)
-output = st.binary(max_size=60) | st.text("\n0123abcd ", max_size=40).map(str.encode)
+output = st.binary(max_size=60) | st.text("\x1e\n0123abcd ", max_size=40).map(str.encode)
 pieces = st.lists(output | words, max_size=12)
 
 
 def framed(parts: list[bytes | list[str]]) -> bytes:
-    return b"".join(part if isinstance(part, bytes) else MARK + " ".join(part).encode() + b"\n" for part in parts)
+    return b"".join(part if isinstance(part, bytes) else MARK + " ".join(part).encode() + b"\x1e" for part in parts)
 
 
 def parsed(data: bytes, cuts: list[int]) -> list[bytes | list[str]]:
@@ -46,7 +46,7 @@ def test_any_output_in_any_chunks(parts: list[bytes | list[str]], cuts: list[int
 @given(st.binary(max_size=300), st.integers(1, 40))
 def test_bytes_without_a_frame_come_out_as_they_went_in(data: bytes, size: int) -> None:
     cuts = list(range(0, len(data), size))
-    found = parsed(data + MARK + b"d\n", cuts)
+    found = parsed(data + MARK + b"d\x1e", cuts)
     assert b"".join(item for item in found if isinstance(item, bytes)) == data
     assert found[-1] == ["d"]
 
@@ -65,5 +65,5 @@ def test_a_frame_without_end_does_not_fill_the_memory() -> None:
 
 
 def test_another_sessions_frames_are_output() -> None:
-    other = b"\n" + b"f" * len(NONCE) + b" d\n"
-    assert parsed(other + MARK + b"d\n", []) == [other, ["d"]]
+    other = b"\x1e" + b"f" * len(NONCE) + b" d\x1e"
+    assert parsed(other + MARK + b"d\x1e", []) == [other, ["d"]]

@@ -13,9 +13,10 @@ import pytest
 from engine_doubles import SHELLS, Host, LocalConnection, alive, fact, open_host, sh, until, upload
 
 from opsflow.clock import SystemClock
-from opsflow.engine import render, script
+from opsflow.engine import exchange, render, script
+from opsflow.engine.exchange import KEPT, Limits, Listener
 from opsflow.engine.messages import FactAnswer
-from opsflow.engine.shell import KEPT, Limits, NoShell, Shell
+from opsflow.engine.shell import NoShell, Shell
 
 
 @pytest.fixture(params=SHELLS)
@@ -93,6 +94,12 @@ class TestOutput:
         assert len(heard.stdout) + len(heard.stderr) <= KEPT
         assert heard.stderr_bytes == 12_000_000
 
+    def test_frames_do_not_mix_with_output(self, host: Host) -> None:
+        """The end of a command is told while the rest of its output is still on its way."""
+        for _ in range(15):
+            result = host.commands(*["printf x", "printf 'y\\n'"] * 10)
+            assert [bytes(heard.stdout) for heard in result.commands.values()] == [b"x", b"y\n"] * 10
+
 
 class TestExit:
     @pytest.mark.parametrize(
@@ -153,7 +160,10 @@ class TestExit:
 
 
 class TestBackground:
-    def test_a_daemon_that_keeps_the_output_neither_hangs_nor_leaks(self, host: Host, tmp_path: Path) -> None:
+    def test_a_daemon_that_keeps_the_output_neither_hangs_nor_leaks(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(exchange, "FLOOD", 1.2)
         start = "( while :; do echo leak; echo leak >&2; sleep 0.05; done ) & echo $! >pid; echo started"
         result = host.commands(start, "sleep 0.3; echo second", command=20)
         assert b"started\n" in bytes(result.commands[0].stdout)
@@ -198,7 +208,7 @@ class TestTime:
 
     def test_a_command_limit_of_its_own(self, dash: Host) -> None:
         result = dash.shell.run(
-            script.compile_operations([], dash.shell.numbers, dash.shell.staging, fresh=()), dash.limits(), _silent()
+            script.compile_operations([], dash.shell.numbers, dash.shell.staging, fresh=()), dash.limits(), Listener()
         )
         assert result.commands == {}
 
@@ -240,12 +250,6 @@ class TestTime:
         refuse = ("sh", "-c", "echo This account is not available.; exit 1")
         with pytest.raises(NoShell, match="does not run commands.*This account is not available"):
             Shell(LocalConnection(refuse, tmp_path), SystemClock(), limits)  # type: ignore[arg-type]
-
-
-def _silent():  # type: ignore[no-untyped-def]
-    from opsflow.engine.shell import Listener
-
-    return Listener()
 
 
 class TestFacts:
