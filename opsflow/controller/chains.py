@@ -132,8 +132,8 @@ class Chains:
         """Shutdown recipes, then the machine and the record are gone."""
         status = self._work.records.get(name).status
         if status in (InstanceStatus.STOPPED, InstanceStatus.TERMINATING, InstanceStatus.TERMINATED):
-            return self.machines.terminate(name)
-        return self._shut_down(name, reason, {}) and self.machines.terminate(name)
+            return self.machines.terminate(name, reason)
+        return self._shut_down(name, reason, {}) and self.machines.terminate(name, reason)
 
     def _shut_down(self, name: str, reason: str, fields: dict[str, Any]) -> bool:
         """From any status to the end of shutting_down; the recipes never keep a machine alive."""

@@ -218,18 +218,20 @@ class Machines:
         self._move(name, Trigger.STOPPED, state.reason, machine=stopped)
         return True
 
-    def terminate(self, name: str) -> bool:
+    def terminate(self, name: str, reason: str) -> bool:
         """End the machine of an instance and forget the instance."""
         state = self._get(name)
         if state.status not in (InstanceStatus.TERMINATING, InstanceStatus.TERMINATED):
-            state = self._move(name, Trigger.TERMINATE, state.reason)
+            state = self._move(name, Trigger.TERMINATE, reason)
         try:
             machine = self.there(state) or state.machine
             if machine is not None:
                 self._parts.compute.terminate(machine)
         except ProviderError as error:
             return self._not_stopped(name, error.message)
-        news = self._news("instance.terminated", name, state.reason, state.generation)
+        data = {"generation": state.generation}
+        text = f"{name} is terminated: {reason}"
+        news = News("instance.terminated", text, instance=name, run=self._work.run.id, data=data)
         self._work.records.remove(state, news)
         return True
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -52,6 +54,8 @@ class SandboxProvider:
     def __init__(self, directory: Path, clock: Clock, addresses: AddressBook | None = None) -> None:
         """Keep all state in ``directory``, usually ``.opsflow/sandbox`` of the project."""
         self._directory = directory.absolute()
+        # Another project may have a stack and an instance of the same name, hence the same token.
+        self._mark = hashlib.sha256(os.fsencode(self._directory)).hexdigest()[:8]
         self._clock = clock
         self._addresses = addresses or AddressBook(clock)
         self._registry = Registry(self._directory, clock)
@@ -130,6 +134,7 @@ class SandboxProvider:
     def terminate(self, machine: Machine) -> None:
         """End its processes, delete its files, give its address back."""
         if self._registry.read(machine.token) is None:
+            self._places.clean()  # whoever ended it may have been killed before that
             return
         with self._registry.locked(machine.token):
             record = self._registry.read(machine.token)
@@ -146,7 +151,7 @@ class SandboxProvider:
     def _run(self, record: Record, lock: int) -> Machine:
         """Bring it up from whatever point it is at."""
         if not self._alive(record):
-            groups = cgroups.groups(record.token, record.options)
+            groups = cgroups.groups(f"{record.token}-{self._mark}", record.options)
             record = record.model_copy(update={"cgroups": tuple(group.path for group in groups)})
             record = self._settle(self._furnish(record))
             spawn(
