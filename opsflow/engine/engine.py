@@ -73,7 +73,7 @@ class PyinfraEngine:
             return HostRun(
                 job,
                 request=first,
-                plan=self._pool.plan,
+                plan=lambda request: self._planning.submit(self._pool.plan, request),
                 first=self._planning.submit(self._pool.plan, first),
                 connect=connect,
                 clock=self._clock,
@@ -161,8 +161,9 @@ class PyinfraEngine:
             idle, self._idle = self._idle, {}
         for connection in idle.values():
             connection.close()
-        self._planning.shutdown(cancel_futures=True)
+        self._planning.shutdown(wait=False, cancel_futures=True)
         self._pool.close()
+        self._planning.shutdown()
 
     # ------------------------------------------------------------------ connections
 

@@ -31,6 +31,8 @@ class PlannerPool:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._plans: set[int] = set()
+        self._closed = False
         self._ended: dict[int, int] = {}
         self._news = threading.Condition()
 
@@ -42,6 +44,8 @@ class PlannerPool:
     def plan(self, request: PlanRequest) -> HostPlan:
         """Ask for a plan. A recipe that ends, hangs or eats its process is a plan with a failure."""
         with self._slots:
+            if self._closed:
+                return _failed("the engine was closed")
             try:
                 ours = self._connect()
             except OSError:
@@ -50,10 +54,14 @@ class PlannerPool:
                 return self._talk(ours, request)
 
     def close(self) -> None:
-        """End the planner; plans under way fail."""
+        """End the planner; plans under way fail, and no new ones are made."""
         with self._lock:
+            self._closed = True
             process, control = self._process, self._control
             self._process = self._control = None
+            plans = tuple(self._plans)
+        for pid in plans:
+            self._kill(pid)
         if control is not None:
             with suppress(OSError):
                 control.shutdown(socket.SHUT_RDWR)
@@ -127,6 +135,7 @@ class PlannerPool:
             if hello is None:
                 return _failed("the planner process could not start")
             pid = struct.unpack(">i", hello)[0]
+            self._plans.add(pid)
             send(ours, request.model_dump_json().encode())
             answer = receive(ours)
         except TimeoutError:
@@ -134,6 +143,8 @@ class PlannerPool:
             return _failed(f"the recipes took more than {self._timeout:g} s to plan and were ended", _HANGING)
         except OSError:
             answer = None
+        finally:
+            self._plans.discard(pid)
         if answer is None:
             return _failed(f"the recipes ended their planner process ({self._how_ended(pid)})", _ENDING)
         with self._news:

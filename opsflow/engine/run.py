@@ -30,7 +30,7 @@ from opsflow.ports import HostJob, HostObserver, PhaseChanged
 PATIENCE = 6
 """Differences after which operations are exchanged one at a time, which is always correct."""
 
-Plan = Callable[[PlanRequest], HostPlan]
+Plan = Callable[[PlanRequest], Future[HostPlan]]
 
 
 class Ended(Exception):
@@ -144,14 +144,21 @@ class HostRun:
     def _next_plan(self) -> HostPlan:
         self._phase("planning")
         with self._report.timed("plan"):
-            if self._first is not None:
-                plan, self._first = self._first.result(), None
-            else:
-                plan = self._plan(self._request())
+            future, self._first = self._first or self._plan(self._request()), None
+            plan = self._result(future)
         self._report.planned(plan)
         if plan.failure is not None:
             raise Ended(HostStatus.FAILED, self._report.plan_failed(plan.failure))
         return plan
+
+    def _result(self, future: Future[HostPlan]) -> HostPlan:
+        """Wait for a plan, but not longer than the user wants: a recipe may hang."""
+        while True:
+            try:
+                return future.result(0.2)
+            except TimeoutError:
+                if self._cancel.is_set():
+                    raise Ended(HostStatus.CANCELLED, "cancelled while its recipes were planned") from None
 
     def _request(self) -> PlanRequest:
         progress = self._progress

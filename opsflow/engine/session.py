@@ -24,6 +24,8 @@ USER_TIMEOUT = 10_000
 """Milliseconds that sent data may stay unacknowledged."""
 HANDSHAKES = 16
 """At once: more make a small sshd drop connections (MaxStartups)."""
+DRAIN = 2.0
+"""Seconds of silence after a command's exit; then a background process holds its output."""
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 _handshakes = threading.BoundedSemaphore(HANDSHAKES)
@@ -291,14 +293,15 @@ def stream(channel: Channel, output: Callable[[str, bytes], None], *, deadline: 
         LinkLost: the connection is gone.
     """
     while deadline() > 0:
+        before = channel.ended
         try:
-            out, err = channel.read(min(0.5, max(0.0, deadline())))
+            out, err = channel.read(min(DRAIN if before else 0.5, max(0.0, deadline())))
         except LinkLost:
             return channel.exit_code(5)
         for name, data in (("stdout", out), ("stderr", err)):
             if data:
                 output(name, data)
-        if channel.ended and not out and not err:
+        if before and not out and not err:
             return channel.exit_code(0)
     return None
 

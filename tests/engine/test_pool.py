@@ -96,6 +96,22 @@ def test_an_endless_loop(tmp_path: Path) -> None:
         pool.close()
 
 
+def test_closing_ends_what_hangs(recipes: Recipes) -> None:
+    pool = PlannerPool()
+    recipes.write("hang.py", "import time\ndef setup(node):\n    open('hangs', 'w')\n    time.sleep(60)\n")
+    told: list[PlanFailure | None] = []
+    thread = threading.Thread(target=lambda: told.append(pool.plan(recipes.request("hang.setup")).failure))
+    thread.start()
+    until((recipes.directory / "hangs").exists)
+    pool.close()
+    thread.join(10)
+    assert told
+    assert told[0] is not None
+    closed = pool.plan(recipes.request("hang.setup")).failure
+    assert closed is not None
+    assert closed.message == "the engine was closed"
+
+
 def test_many_processes_are_ended(broken: Recipes) -> None:
     body = """
         import os, time

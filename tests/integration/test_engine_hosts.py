@@ -549,6 +549,13 @@ class TestTime:
         fleet.shell(one, "test ! -e /run/nextx && ! kill -0 $(cat /run/slowx) 2>/dev/null")
         assert fleet.run(one, "def setup(node): ...\n").status is HostStatus.OK, "the lock is free"
 
+    def test_cancel_while_a_recipe_hangs(self, fleet: Fleet, one: Machine) -> None:
+        cancel = threading.Event()
+        run = fleet.start(one, "import time\ndef setup(node):\n    time.sleep(8)\n", cancel)
+        CLOCK.sleep(0.5)
+        cancel.set()
+        assert run.result(3).status is HostStatus.CANCELLED
+
     def test_cancelled_before_it_begins(self, fleet: Fleet, one: Machine) -> None:
         cancel = threading.Event()
         cancel.set()
