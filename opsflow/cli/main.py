@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from opsflow.cli import streams
 from opsflow.cli.commands import app
 from opsflow.errors import ExitCode, OpsflowError
 
@@ -20,14 +21,8 @@ PROGRAM = "opsflow"
 
 def main(adapters: Adapters | None = None) -> None:
     """The console script."""
-    for name in ("stdout", "stderr"):
-        # None when the descriptor was closed (`>&-`).
-        stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: SIM115, PTH123  open until the process ends
-        setattr(sys, name, stream)
-        stream.reconfigure(errors="backslashreplace")
-    code = run(sys.argv[1:], adapters)
-    _flush()
-    raise SystemExit(code)
+    streams.install()
+    raise SystemExit(streams.settled(run(sys.argv[1:], adapters)))
 
 
 def run(argv: Sequence[str], adapters: Adapters | None = None) -> int:
@@ -104,15 +99,6 @@ def _say(text: str) -> None:
     from opsflow.cli.terminal import Terminal
 
     Terminal().note(text)
-
-
-def _flush() -> None:
-    """A reader that went away (`| head`) is no error."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from opsflow.cli import table as tables
 from opsflow.cli.options import Format
+from opsflow.cli.streams import is_lost
 from opsflow.cli.text import clean, from_here
 
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold": "1", "dim": "2"}
@@ -32,13 +33,12 @@ STATUS_STYLES = {
 
 
 class Terminal:
-    """The two streams of the process. Lines from several threads do not mix; a closed pipe ends output quietly."""
+    """The two streams of the process. Lines from several threads do not mix."""
 
     def __init__(self, out: TextIO | None = None, err: TextIO | None = None, *, color: bool = True) -> None:
         self._out = out or sys.stdout
         self._err = err or sys.stderr
         self._lock = threading.Lock()
-        self._closed: set[TextIO] = set()
         wanted = color and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self.color_out = wanted and self._out.isatty()
         self.color_err = wanted and self._err.isatty()
@@ -72,8 +72,8 @@ class Terminal:
 
     @property
     def closed(self) -> bool:
-        """Whether nobody reads stdout any more."""
-        return self._out in self._closed
+        """Whether nothing that is printed on stdout arrives any more."""
+        return is_lost(self._out)
 
     @property
     def error_stream(self) -> TextIO:
@@ -139,20 +139,8 @@ class Terminal:
 
     def _write(self, stream: TextIO, text: str) -> None:
         with self._lock:
-            if stream in self._closed:
-                return
-            try:
-                stream.write(text)
-                stream.flush()
-            except BrokenPipeError:
-                # The reader is gone (`| head`): what runs goes on, and the interpreter must not complain at exit.
-                self._closed.add(stream)
-                _swallow(stream)
-
-
-def _swallow(stream: TextIO) -> None:
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  a descriptor is wanted, not a path
-        os.dup2(nowhere.fileno(), stream.fileno())
+            stream.write(text)
+            stream.flush()
 
 
 def as_json(value: Any, *, indent: int | None = None) -> str:

@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -154,6 +155,37 @@ def test_a_closed_pipe_is_quiet(running: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == 1
+
+
+def to_a_full_disk(project: Path, *argv: str, streams: str = ">/dev/full") -> subprocess.CompletedProcess[str]:
+    """Run the program with streams that cannot be written."""
+    return subprocess.run(
+        ["bash", "-c", f"{shlex.join([sys.executable, str(PROGRAM), *argv])} {streams}"], cwd=project, text=True,
+        env=environment(project), capture_output=True, check=False, timeout=PATIENCE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["--jsonl", "--json"])
+def test_a_run_whose_output_cannot_be_written_goes_on(form: str, running: Path) -> None:
+    done = to_a_full_disk(running, "run", "shop", "web.restart", form)
+    assert done.returncode == 1
+    assert done.stderr.endswith("\nerror: stdout cannot be written: No space left on device\n")
+    assert "[app1] changed" in done.stderr
+    found = data(running, "runs", "show", "2")
+    assert (found["status"], [each["status"] for each in found["instances"]]) == ("successful", ["successful"] * 3)
+
+
+@pytest.mark.parametrize("argv", [("status", "shop"), ("events", "shop", "-f"), ("status", "shop", "-w"), ("--help",)])
+def test_data_that_cannot_be_written_is_one_clear_line(argv: tuple[str, ...], running: Path) -> None:
+    done = to_a_full_disk(running, *argv)
+    assert (done.returncode, done.stderr) == (1, "error: stdout cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("streams", ["2>/dev/full", ">/dev/full 2>&1"])
+def test_a_run_goes_on_when_nothing_can_be_said(streams: str, running: Path) -> None:
+    done = to_a_full_disk(running, "run", "shop", "web.restart", streams=streams)
+    assert done.returncode == 1
+    assert data(running, "runs", "show", "2")["status"] == "successful"
 
 
 # ------------------------------------------------------------------------------------------------ ^C
