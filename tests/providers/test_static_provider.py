@@ -133,6 +133,45 @@ def test_keys_are_looked_for_beside_the_stacks_and_in_the_project(world: World) 
         world.create(world.provider(key="keys/id"), "web2")
 
 
+@pytest.mark.parametrize(
+    ("entry", "ssh"),
+    [
+        ("{address: 192.0.2.1, key: gone, host_key: KEY}", {}),
+        ("{address: 192.0.2.1, host_key: KEY}", {"key": "keys/gone"}),
+        ("{address: 192.0.2.1}", {}),
+        ("{address: 192.0.2.1}", {"known_hosts": "gone"}),
+        ("{address: 192.0.2.1, known_hosts: folder}", {}),
+    ],
+)
+def test_a_host_whose_entry_became_wrong_does_not_hide_the_others(world: World, entry: str, ssh: object) -> None:
+    world.hosts(f"defaults: {{host_key: {KEY}}}\nhosts: {{web1: {{}}, web2: {{}}}}")
+    first, second = (world.create(world.provider(), name) for name in ("web1", "web2"))
+    (world.root / "inventory/folder").mkdir()
+    world.hosts(f"hosts: {{web1: {entry.replace('KEY', KEY)}, web2: {{host_key: {KEY}}}}}")
+    provider = StaticProvider(world.inventory, Ssh.model_validate(ssh), world.clock, world.root / ".opsflow")
+    assert [machine.id for machine in provider.list("shop")] == ["web1", "web2"]
+    found = provider.find(first.token)
+    assert found is not None
+    assert found.address == "192.0.2.1"
+    assert provider.stop(found).state is MachineState.STOPPED
+    assert provider.start(found).state is MachineState.RUNNING
+    for machine in (first, second):
+        provider.terminate(machine)
+    assert list(provider.list("shop")) == []
+
+
+def test_a_missing_key_keeps_its_name_so_that_the_engine_can_say_which(world: World) -> None:
+    world.hosts(f"hosts: {{web1: {{host_key: {KEY}, key: own}}, web2: {{host_key: {KEY}}}}}")
+    for key in (world.root / "inventory/own", world.root / "shared"):
+        key.write_text("")
+    made = [world.create(world.provider(key="shared"), name) for name in ("web1", "web2")]
+    for key in (world.root / "inventory/own", world.root / "shared"):
+        key.unlink()
+    assert [machine.key_file for machine in world.provider(key="shared").list("shop")] == [
+        machine.key_file for machine in made
+    ]
+
+
 # ------------------------------------------------------------------------------------------------ host keys
 
 
@@ -158,6 +197,8 @@ def test_the_order_of_known_hosts_files(world: World) -> None:
     assert world.create(world.provider(known_hosts="hosts"), "web1").host_keys == (KEY,)
     with pytest.raises(ProviderError, match="compute/ssh/known_hosts: there is neither"):
         world.create(world.provider(known_hosts="nowhere"), "web1")
+    world.hosts(f"hosts: {{web1: {{host_key: {OTHER}}}}}")
+    assert world.create(world.provider(known_hosts="nowhere"), "web1").host_keys == (OTHER,)
 
 
 class Sshd(threading.Thread):

@@ -11,10 +11,9 @@ from opsflow.errors import ProviderError
 from opsflow.model.attributes import Attributes
 from opsflow.model.compute import Ssh
 from opsflow.model.machine import Machine, MachineRequest, MachineState
+from opsflow.providers.compute.static.access import Access
 from opsflow.providers.compute.static.bindings import Binding, Bindings
-from opsflow.providers.compute.static.handshake import host_key
 from opsflow.providers.compute.static.inventory import Host, Inventory
-from opsflow.providers.compute.static.known_hosts import known_as, lookup, remember
 from opsflow.providers.compute.static.load import load
 
 FRESH = 60.0
@@ -36,10 +35,9 @@ class StaticProvider:
         Relative paths in ``ssh`` are looked for in ``stacks/`` and in the project.
         """
         self._file = inventory
-        self._ssh = ssh
         self._clock = clock
-        self._project = directory.absolute().parent
-        self._seen = directory / "known_hosts"
+        project = directory.absolute().parent
+        self._access = Access(inventory.absolute().parent, ssh, project, directory / "known_hosts")
         self._bindings = Bindings(directory / "static", clock)
         self._lock = threading.Lock()
         self._cached: tuple[tuple[int, int], float, Inventory] | None = None
@@ -56,7 +54,8 @@ class StaticProvider:
         """Take the inventory host of that name for the instance.
 
         Raises:
-            ProviderError: there is no such host, another instance has it, or its host key is not known.
+            ProviderError: there is no such host, another instance has it, its private key is not there, or its host
+                key is not known.
         """
         _check_options(request.options)
         name = request.host or request.instance
@@ -72,12 +71,11 @@ class StaticProvider:
                     host=host,
                     bound_at=self._clock.now(),
                 )
-            machine = self._machine(binding.model_copy(update={"stopped": False}), first_use=True)
-            self._bindings.write(binding.model_copy(update={"stopped": False}))
-            return machine
+            self._access.first_use(self._now(binding.host))
+            return self._machine(self._bindings.write(binding.model_copy(update={"stopped": False})))
 
     def find(self, token: str) -> Machine | None:
-        """The host that the token's instance has."""
+        """The host that the token's instance has, also when its entry in the inventory became wrong."""
         binding = self._bindings.read(token)
         return self._machine(binding) if binding else None
 
@@ -112,9 +110,9 @@ class StaticProvider:
             return self._machine(self._bindings.write(binding.model_copy(update={"stopped": stopped})))
 
     def _require_free(self, host: Host) -> None:
-        place = self._place(host)
+        place = self._access.place(host)
         for other in self._bindings.list():
-            if other.host.name == host.name or self._place(other.host) == place:
+            if other.host.name == host.name or self._access.place(other.host) == place:
                 same = "" if other.host.name == host.name else f" (as '{other.host.name}', the same address)"
                 raise ProviderError(
                     f"host '{host.name}' already is instance '{other.instance}' of stack '{other.stack}'{same}",
@@ -122,24 +120,19 @@ class StaticProvider:
                     f"rm {self._bindings.file(other.token)}",
                 )
 
-    def _machine(self, binding: Binding, *, first_use: bool = False) -> Machine:
+    def _machine(self, binding: Binding) -> Machine:
         host = self._now(binding.host)
-        address, port = self._place(host)
-        keys = self._host_keys(host)
-        if not keys and first_use and (host.policy or self._ssh.host_keys) == "accept-new":
-            keys = (host_key(address, port),)
-            remember(self._seen, address, port, keys[0])
-        if not keys and not binding.stopped:
-            raise ProviderError(f"host '{host.name}': its host key is not known", hint=self._advice(address, port))
+        address, port = self._access.place(host)
         return Machine(
             id=host.name,
             token=binding.token,
             state=MachineState.STOPPED if binding.stopped else MachineState.RUNNING,
             address=address,
             port=port,
-            user=host.user or self._ssh.user,
-            key_file=self._key_file(host),
-            host_keys=keys,
+            user=self._access.user(host),
+            key_file=self._access.key_file(host),
+            # Without one, or with a wrong one, the engine refuses this machine, and only this one.
+            host_keys=self._access.host_keys(host),
             private_address=address,
             data={"host": host.name, "groups": list(host.groups), "variables": host.data},
         )
@@ -148,45 +141,6 @@ class StaticProvider:
         """The host as the inventory describes it today; as it was known when it is no longer there."""
         current = self._inventory().hosts.get(host.name)
         return current if current and not current.refused else host
-
-    def _place(self, host: Host) -> tuple[str, int]:
-        return host.address, host.port or self._ssh.port
-
-    def _host_keys(self, host: Host) -> tuple[str, ...]:
-        """From the inventory, else a known_hosts file, else what was seen at the first use."""
-        if host.host_keys:
-            return host.host_keys
-        chosen = host.known_hosts or (self._ssh.known_hosts and self._path(self._ssh.known_hosts, "known_hosts"))
-        usual = (self._file.absolute().parent / "known_hosts", Path("~/.ssh/known_hosts").expanduser())
-        return lookup((*((chosen,) if chosen else usual), self._seen), *self._place(host))
-
-    def _key_file(self, host: Host) -> str | None:
-        """The private key; None leaves it to the user's agent and usual keys."""
-        key = host.key or (self._path(self._ssh.key, "key") if self._ssh.key else None)
-        if key is None:
-            return None
-        if not key.is_file():
-            raise ProviderError(f"host '{host.name}': there is no private key {key}")
-        return str(key)
-
-    def _path(self, text: str, what: str) -> Path:
-        path = Path(text).expanduser()
-        places = [base / path for base in (self._project / "stacks", self._project)]
-        found = next((place for place in places if place.exists()), None)
-        if found is None:
-            looked = " nor ".join(str(place) for place in dict.fromkeys(places))
-            raise ProviderError(f"compute/ssh/{what}: there is neither {looked}" if "nor" in looked
-                                else f"compute/ssh/{what}: there is no {looked}")  # fmt: skip
-        return found
-
-    def _advice(self, address: str, port: int) -> str:
-        number = "" if port == 22 else f"-p {port} "
-        folder = self._file.absolute().parent
-        return (
-            f"Add it: ssh-keyscan {number}{address} >> {folder / 'known_hosts'} (then compare the fingerprint), "
-            f"or write host_key: in the inventory, or trust the first connection: "
-            f"compute: {{ssh: {{host_keys: accept-new}}}}. ({known_as(address, port)} is how it is looked up.)"
-        )
 
     def _inventory(self) -> Inventory:
         with self._lock:
