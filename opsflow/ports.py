@@ -139,6 +139,8 @@ class HostJob:
     timeouts: Timeouts = field(default_factory=Timeouts)
     mode: Mode = Mode.RUN
     diff: bool = False
+    store: str = ""
+    """The store whose epoch this is. On the host, an older epoch of the same store is a leftover and is ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,7 @@ class Engine(Protocol):
 
         Raises:
             HostsUnreachable: it cannot be reached, or the link was lost.
+            RunFailed: the time is over, or it was cancelled.
         """
         ...
 
@@ -278,6 +281,8 @@ class Lease:
 
     epoch: int
     owner: str
+    store: str = ""
+    """Which store it belongs to, by a random name that the store keeps: epochs of two stores cannot be compared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,7 @@ class Executor:
             timeouts=self._timeouts(command, node),
             mode=options.mode,
             diff=options.diff,
+            store=self._parts.lease.store if self._parts.lease else "",
         )
 
     def _timeouts(self, command: Command, node: NodeSnapshot) -> Timeouts:

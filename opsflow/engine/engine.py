@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import shlex
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from opsflow.clock import Clock
-from opsflow.engine.exchange import Limits
-from opsflow.engine.messages import PlanFailure, PlanRequest
+from opsflow.engine.exchange import Exchange, Limits
+from opsflow.engine.messages import HostPlan, PlanFailure, PlanRequest
 from opsflow.engine.pool import PlannerPool
 from opsflow.engine.run import HostRun
 from opsflow.engine.script import end_processes
 from opsflow.engine.session import ConnectError, Connection, LinkLost, Why, stream
 from opsflow.engine.shell import NoShell, Shell
-from opsflow.errors import HostsUnreachable, Problem, RecipeError, UsageError
+from opsflow.errors import HostsUnreachable, Problem, RecipeError, RunFailed, UsageError
 from opsflow.model.compute import Ssh, Timeouts
 from opsflow.model.machine import Machine
 from opsflow.model.result import HostResult
@@ -116,9 +117,9 @@ class PyinfraEngine:
         cancel = cancel or threading.Event()
         with self._borrowed(machine, ssh) as connection, connection.channel("exec sh") as channel:
             listener = _PidListener(output)
-            # The rest of standard input is the command; the shell has read its first line by then.
-            begin = f'echo "{listener.mark}$$" >&2; _c=$(cat); eval "$_c" </dev/null\n'
-            channel.send(f"{begin}{command}\n".encode())
+            # A function: the shell has read all of the command before it begins to run it.
+            begin = f'echo "{listener.mark}$$" >&2'
+            channel.send(f"{begin}\n_run() {{ eval {shlex.quote(command)} </dev/null; }}\n_run\n".encode())
             channel.close_input()
             code = stream(channel, listener, deadline=lambda: 0.0 if cancel.is_set() else end - self._clock.monotonic())
             listener.flush()
@@ -126,7 +127,7 @@ class PyinfraEngine:
                 gone = listener.pid and connection.call(end_processes(listener.pid, whole=True), 30) == 0
                 how = "was ended" if gone else "could NOT be ended on the host"
                 why = "was cancelled" if cancel.is_set() else f"took more than {timeout:g} s"
-                raise HostsUnreachable(f"{machine.address}: the command {why} and {how}")
+                raise RunFailed(f"{machine.address}: the command {why} and {how}")
             return code
 
     def facts(self, machine: Machine, ssh: Ssh, names: Sequence[str]) -> Mapping[str, object]:
@@ -151,6 +152,7 @@ class PyinfraEngine:
                     if not plan.missing:
                         return plan.facts
                     exchange = shell.fetch([fact.key for fact in plan.missing], limits)
+                    _require_answers(exchange, plan)
                     request = request.model_copy(update={"known": {**request.known, **exchange.facts}})
             finally:
                 shell.close()
@@ -210,6 +212,14 @@ class PyinfraEngine:
                 self._idle[key] = connection
         if not keep:
             connection.close()
+
+
+def _require_answers(exchange: Exchange, plan: HostPlan) -> None:
+    """Every fact that was asked for has an answer, or asking again would never end."""
+    if exchange.lost is not None:
+        raise exchange.lost
+    if exchange.stopped or not all(fact.key in exchange.facts for fact in plan.missing):
+        raise RunFailed(f"the host gave no answer to a fact: {exchange.stopped or 'its shell said nothing'}")
 
 
 class _PidListener:

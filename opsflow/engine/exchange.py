@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 KEPT = 10_000_000
 """Bytes of output kept of one command; the rest is counted."""
+LARGEST_FACT = 64_000_000
+"""Bytes of one fact: it cannot be cut without meaning something else."""
 LEFTOVERS = 1.0
 """Seconds of silence after a command's exit; then a background process holds its output."""
 FLOOD = 5.0
@@ -152,6 +154,8 @@ class Hearing:
         if isinstance(item, bytes):
             if self._current is None:
                 self._fact += item
+                if len(self._fact) > LARGEST_FACT:
+                    self._stop("a fact printed too much")
             else:
                 self._hear(self._current, "stdout", item)
             return

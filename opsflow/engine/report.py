@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -271,6 +272,12 @@ class Report:
                 seconds={phase: round(seconds, 6) for phase, seconds in self._seconds.items()},
             ),
         )
+
+    def defect(self, error: Exception) -> HostResult:
+        """The engine itself went wrong: the host's result, with all that is needed to find out why."""
+        story = "".join(traceback.format_exception(error))
+        self._error = self._text(f"{self._name}: this is a defect of opsflow\n{story}")
+        return self.result(HostStatus.FAILED, f"defect of opsflow: {type(error).__name__}: {error}")
 
     def _text(self, value: str) -> str:
         return self._redactor.text(value)

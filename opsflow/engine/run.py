@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 from opsflow.clock import Clock
@@ -106,6 +106,8 @@ class HostRun:
             return self._report.result(HostStatus.CANCELLED if cancelled else HostStatus.FAILED, str(error))
         except Ended as end:
             return self._report.result(end.status, str(end))
+        except Exception as error:  # noqa: BLE001 - other hosts must not suffer from what goes wrong with this one
+            return self._report.defect(error)
         return self._report.result(HostStatus.OK, "")
 
     def _open(self) -> Shell:
@@ -121,7 +123,7 @@ class HostRun:
         try:
             if self._report.running:
                 job = self._job
-                shell.lock(f"{job.node.stack}/{job.node.name}", job.epoch, job.run or "-", self._limits)
+                shell.lock(f"{job.store}:{job.node.stack}/{job.node.name}", job.epoch, job.run or "-", self._limits)
             self._go(shell)
         finally:
             self._report.count(shell)
@@ -154,11 +156,10 @@ class HostRun:
     def _result(self, future: Future[HostPlan]) -> HostPlan:
         """Wait for a plan, but not longer than the user wants: a recipe may hang."""
         while True:
-            try:
-                return future.result(0.2)
-            except TimeoutError:
-                if self._cancel.is_set():
-                    raise Ended(HostStatus.CANCELLED, "cancelled while its recipes were planned") from None
+            if wait([future], timeout=0.2).done:
+                return future.result()
+            if self._cancel.is_set():
+                raise Ended(HostStatus.CANCELLED, "cancelled while its recipes were planned")
 
     def _request(self) -> PlanRequest:
         progress = self._progress
@@ -283,7 +284,9 @@ class HostRun:
                 self._misses += 1
                 self._report.missed()
                 assert isinstance(step, FactStep)  # noqa: S101 - only facts are verified
-                outcomes.append(_fact(step, exchange.facts))
+                # Without an answer the shell ended right after it had said that there is a difference.
+                if step.key in exchange.facts:
+                    outcomes.append(_fact(step, exchange.facts))
                 return False
             if isinstance(step, FactStep):
                 outcomes.append(_fact(step, known))

@@ -295,7 +295,8 @@ def compile_operations(
                 uploads[command] = step
                 if step.content is not None:
                     staged.append(_inline(source, step.content))
-            body.append(f"_x {command} {source} {shlex.quote(step.script)}\n{_check(step)}")
+            text = f"{_arrived(source, step.size)}{step.script}" if isinstance(step, UploadStep) else step.script
+            body.append(f"_x {command} {source} {shlex.quote(text)}\n{_check(step)}")
             if source != "/dev/null":
                 body.append(f"rm -f {source}")
             verified.clear()
@@ -310,6 +311,12 @@ def compile_operations(
 def _check(step: CommandStep | UploadStep) -> str:
     codes = step.success_codes if isinstance(step, CommandStep) else (0,)
     return f"case $_r in {'|'.join(str(code) for code in codes)}) ;; *) return ;; esac"
+
+
+def _arrived(path: str, size: int) -> str:
+    """Refuse a staged file that is not whole: nobody looks at how staging it ended."""
+    full = shlex.quote(f"{path}: the staged file is not whole; its directory is full or cannot be written")
+    return f'[ "$(wc -c <{path})" -eq {size} ] || {{ echo {full} >&2; exit 1; }}\n'
 
 
 def _inline(path: str, content: bytes) -> str:

@@ -69,7 +69,7 @@ class Shell:
             raise NoShell("no directory on the host takes the lock: tried /run, /dev/shm, /tmp, /var/tmp and the home")
         for words in exchange.words:
             if words[:2] == ["l", "held"]:
-                raise HostBusy(f"another run holds this host (owner {words[2]}, run {words[3]})")
+                raise HostBusy(f"another run holds this host: run {words[3]} of {words[2].rpartition(':')[2]}")
 
     def fetch(self, keys: list[str], limits: Limits) -> Exchange:
         """Read facts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ class Backing:
     results: dict[str, str] = field(default_factory=dict)
     snapshots: dict[str, str] = field(default_factory=dict)
     journal: list[JournalEntry] = field(default_factory=list)
+    name: str = field(default_factory=lambda: secrets.token_hex(16))
     failure: str | None = None
     """When set, every commit fails with it: a disk that broke."""
 
@@ -73,7 +75,7 @@ class MemoryStore:
                 return None
             backing.epoch += 1
             backing.since = self._clock.now()
-            self._held = backing.held = Lease(backing.epoch, owner)
+            self._held = backing.held = Lease(backing.epoch, owner, backing.name)
             return self._held
 
     def _release(self, lease: Lease) -> None:

@@ -29,9 +29,10 @@ writer = Table(
     Column("owner", Text, nullable=False),
     Column("since", String(40)),
     Column("last_run", Integer, nullable=False),
+    Column("store", String(32), nullable=False),
     CheckConstraint("id = 1", name="one_writer"),
 )
-"""One row: who writes, and the last run id that was given out."""
+"""One row: who writes, the last run id that was given out, and the random name of this store."""
 
 stacks = Table(
     "stacks",

@@ -101,10 +101,10 @@ class SqlStore:
             self._refuse_losses()
             self._writer = self._database.writer()
             with self._writer.transaction() as connection:
-                epoch = writing.take_over(connection, owner, self._clock.now())
+                lease = writing.take_over(connection, owner, self._clock.now())
             self._stopped = None
-            self._lease = Lease(epoch, owner)
-            return self._lease
+            self._lease = lease
+            return lease
 
     def _refuse_losses(self) -> None:
         with self._database.reading() as connection:

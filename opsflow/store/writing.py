@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, func, select, text
 from sqlalchemy.dialects.sqlite import insert
 
 from opsflow.model.journal import JournalEntry
-from opsflow.ports import Changes
+from opsflow.ports import Changes, Lease
 from opsflow.store import schema
 from opsflow.store.records import encode, pack, touched, without_secrets
 
@@ -135,10 +135,11 @@ def ownership(connection: Connection) -> Ownership:
     return Ownership(row.epoch, row.owner, datetime.fromisoformat(row.since) if row.since else None)
 
 
-def take_over(connection: Connection, owner: str, since: datetime) -> int:
-    """Become the writer; returns the new epoch."""
+def take_over(connection: Connection, owner: str, since: datetime) -> Lease:
+    """Become the writer; returns the new lease."""
     update = schema.writer.update().values(epoch=schema.writer.c.epoch + 1, owner=owner, since=since.isoformat())
-    return int(connection.execute(update.returning(schema.writer.c.epoch)).scalar_one())
+    row = connection.execute(update.returning(schema.writer.c.epoch, schema.writer.c.store)).one()
+    return Lease(int(row.epoch), owner, str(row.store))
 
 
 def count_run(connection: Connection) -> str:

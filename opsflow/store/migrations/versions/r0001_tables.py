@@ -5,6 +5,8 @@ Revision: 0001
 
 from __future__ import annotations
 
+import secrets
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -22,16 +24,18 @@ def upgrade() -> None:
 
 
 def _ownership() -> None:
-    op.create_table(
+    writer = op.create_table(
         "writer",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("owner", sa.Text, nullable=False),
         sa.Column("since", sa.String(40)),
         sa.Column("last_run", sa.Integer, nullable=False),
+        sa.Column("store", sa.String(32), nullable=False),
         sa.CheckConstraint("id = 1", name="one_writer"),
     )
-    op.execute("INSERT INTO writer (id, epoch, owner, last_run) VALUES (1, 0, '', 0)")
+    row = {"id": 1, "epoch": 0, "owner": "", "last_run": 0, "store": secrets.token_hex(16)}
+    op.bulk_insert(writer, [row])
 
 
 def _state() -> None:
