@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from opsflow.controller.parts import Parts
+from opsflow.controller.wording import clean_command, clean_data, clean_result, clean_run, clean_state
 from opsflow.errors import StoreError
-from opsflow.model.base import Model
 from opsflow.model.command import Command
 from opsflow.model.journal import JournalEntry
 from opsflow.ports import Changes
-
-M = TypeVar("M", bound=Model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,32 +60,16 @@ class Ledger:
             run=news.run,
             command=news.command,
             instance=news.instance,
-            data=self.clean(dict(news.data)),
+            data=clean_data(news.data, self._parts.redact.text),
         )
 
     def _redacted(self, changes: Changes) -> Changes:
         # What recipes saw names its own secrets, and the store masks them.
+        clean = self._parts.redact.text
         return replace(
             changes,
-            instances=[self.clean_model(each) for each in changes.instances],
-            runs=[self.clean_model(each) for each in changes.runs],
-            commands=[self.clean_model(each) for each in changes.commands],
-            results=[(name, self.clean_model(result)) for name, result in changes.results],
+            instances=[clean_state(each, clean) for each in changes.instances],
+            runs=[clean_run(each, clean) for each in changes.runs],
+            commands=[clean_command(each, clean) for each in changes.commands],
+            results=[(name, clean_result(result, clean)) for name, result in changes.results],
         )
-
-    def clean_model(self, model: M) -> M:
-        """The model without secrets; itself when it has none."""
-        data = model.model_dump()
-        clean = self.clean(data)
-        return model if clean == data else type(model).model_validate(clean)
-
-    def clean(self, value: Any) -> Any:
-        """JSON-like data without secrets."""
-        if isinstance(value, str):
-            # A status is a string too; it must stay what it is.
-            return self._parts.redact.text(value) if type(value) is str else value
-        if isinstance(value, Mapping):
-            return {self.clean(key): self.clean(item) for key, item in value.items()}
-        if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-            return type(value)(self.clean(item) for item in value) if isinstance(value, list | tuple) else value
-        return value
