@@ -190,10 +190,10 @@ class Executor:
         """The end of a command, its result and what it means for the record, in one transaction."""
         results = [(ended.id, result)] if result else []
         changes = changes_of(ended, results=results)
-        if node is None or self._work.options.checking:
+        # A record that was removed meanwhile has nothing to be changed; what happened is written all the same.
+        if node is None or self._work.options.checking or self._work.records.find(ended.instance) is None:
             self._work.ledger.write(news, changes=changes)
         else:
-            observed = self._work.records.state()
             effect = effect_of(
                 ended,
                 node,
@@ -202,8 +202,7 @@ class Executor:
                 pinned=frozenset(app for app in ended.apps if self._is_pinned(app)),
                 now=self._parts.clock.now(),
             )
-            if ended.instance in observed.instances:
-                self._work.records.update(ended.instance, effect, news, changes=changes)
+            self._work.records.update(ended.instance, effect, news, changes=changes)
         self._work.note(ended, result=results[0] if results else None)
 
     def _is_pinned(self, app: str) -> bool:

@@ -4,6 +4,7 @@ import pytest
 from controller_world import EVERYONE, ControllerWorld, shop
 
 from opsflow.controller import RunOptions, Targets
+from opsflow.controller.ledger import News
 from opsflow.errors import ExitCode, RecipeError, UsageError
 from opsflow.model.command import RunStatus
 from opsflow.model.events import LifecycleEvent as E
@@ -286,3 +287,19 @@ class TestRetry:
         outcome = world.do(lambda c: c.retry(failed.run.id, True))
         assert outcome.exit_code is ExitCode.OK
         assert world.online() == EVERYONE
+
+
+def test_the_end_of_a_command_is_written_also_when_its_instance_is_forgotten_meanwhile(world):
+    with world.controller() as controller:
+        records = controller._firing._office.records
+
+        def forget(entry):
+            if entry.kind == "command.started":
+                records.remove(records.get("app1"), News("instance.terminated", "app1 is forgotten", instance="app1"))
+
+        world.listener.on_entry = forget
+        outcome = controller.run_event(E.CONFIGURE, Targets(only=("app1",)))
+    (command,) = world.store.commands(run=outcome.run.id)
+    assert command.status == outcome.commands[0].status == "successful"
+    assert world.store.result(command.id).ok
+    assert "command.successful" in world.listener.kinds("app1")
