@@ -1,4 +1,4 @@
-"""What a successful command leaves in the record of its instance."""
+"""What a command that begins, and one that is successful, leave in the record of its instance."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ from opsflow.model.state import Deployed, InstanceState
 from opsflow.planning.inputs import app_digest, app_key
 
 Effect = Callable[[InstanceState], InstanceState]
+
+
+def beginning_of(command: Command) -> Effect:
+    """What it means for the record that ``command`` begins: nobody knows how far it will come."""
+    if command.type is CommandType.CONFIGURE:
+        return lambda state: _without(state, command.type.value)
+    return lambda state: state
 
 
 def effect_of(
@@ -47,6 +54,11 @@ def effect_of(
 
 def _applied(state: InstanceState, digests: dict[str, str]) -> InstanceState:
     return state.model_copy(update={"applied": {**state.applied, **digests}})
+
+
+def _without(state: InstanceState, *keys: str) -> InstanceState:
+    applied = {key: digest for key, digest in state.applied.items() if key not in keys}
+    return state.model_copy(update={"applied": applied})
 
 
 def _deployed(
@@ -94,10 +106,5 @@ def _rolled_back(state: InstanceState, apps: list[AppSnapshot], stack: Stack, no
 
 
 def _undeployed(state: InstanceState, gone: set[str]) -> InstanceState:
-    keys = {app_key(app) for app in gone}
-    return state.model_copy(
-        update={
-            "apps": {name: there for name, there in state.apps.items() if name not in gone},
-            "applied": {key: digest for key, digest in state.applied.items() if key not in keys},
-        }
-    )
+    left = {name: there for name, there in state.apps.items() if name not in gone}
+    return _without(state.model_copy(update={"apps": left}), *(app_key(app) for app in gone))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from opsflow.controller.effects import effect_of
+from opsflow.controller.effects import beginning_of, effect_of
 from opsflow.controller.ledger import News
 from opsflow.controller.snapshots import AppsNow, node_snapshot
 from opsflow.controller.work import Work, changes_of
@@ -160,7 +160,11 @@ class Executor:
         text = f"{command.type} on {command.instance}: {', '.join(command.recipes)}"
         news = News.of(running, "command.started", text, reason=command.reason)
         snapshots = [(command.id, node)] if node else []
-        self._work.ledger.write(news, changes=changes_of(running, node_snapshots=snapshots))
+        changes = changes_of(running, node_snapshots=snapshots)
+        if self._work.options.checking:
+            self._work.ledger.write(news, changes=changes)
+        else:
+            self._work.records.update(command.instance, beginning_of(running), news, changes=changes)
         self._work.note(running)
         return running
 

@@ -303,3 +303,22 @@ def test_the_end_of_a_command_is_written_also_when_its_instance_is_forgotten_mea
     assert command.status == outcome.commands[0].status == "successful"
     assert world.store.result(command.id).ok
     assert "command.successful" in world.listener.kinds("app1")
+
+
+def test_a_configure_that_fails_is_repeated_although_its_inputs_went_back(world):
+    world.change(shop(instances={"app3": {"layers": ["app"]}}))
+    world.engine.fail("lb1", "haproxy.configure", times=1)
+    world.up()
+    assert "configure" not in world.state("lb1").applied
+    world.engine.fail("lb1", "haproxy.configure", times=1)
+    world.change(shop())
+    assert world.up().exit_code is ExitCode.FAILED
+    # The stack is what it was at the beginning, lb1's last configure is not.
+    assert [(step.kind.value, step.instance) for step in world.plan().steps] == [("configure", "lb1")]
+    world.up()
+    assert world.plan().empty
+
+
+def test_a_configure_that_only_looks_leaves_the_record(world):
+    world.do(lambda c: c.run_event(E.CONFIGURE, options=RunOptions(mode=Mode.CHECK)))
+    assert world.plan().empty
