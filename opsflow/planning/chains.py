@@ -17,6 +17,8 @@ _STARTING = (S.REQUESTED, S.PENDING, S.BOOTING)
 _STOPPING = (S.STOPPING, S.SHUTTING_DOWN, S.STOP_FAILED)
 _TERMINATING = (S.TERMINATING, S.TERMINATED)
 _DOWN = (S.STOPPED, S.START_FAILED)
+_RECONNECTED = {S.REBOOTING: "its reboot was interrupted", S.CONNECTION_LOST: "its connection was lost"}
+"""Statuses in which an instance that answers again is online, and why it is asked."""
 _LONGEST_REASON = 160
 
 
@@ -77,9 +79,9 @@ class Planner:
         return self.inputs.recipes_of(self.stack, state.layers, LifecycleEvent.SHUTDOWN)
 
     def _up(self, name: str, state: InstanceState) -> Iterator[Step]:
-        if state.status in (S.ONLINE, S.REBOOTING):
-            if state.status is S.REBOOTING:
-                yield Step(kind=StepKind.RECONNECT, instance=name, reason="its reboot was interrupted")
+        if state.status is S.ONLINE or state.status in _RECONNECTED:
+            if why := _RECONNECTED.get(state.status):
+                yield Step(kind=StepKind.RECONNECT, instance=name, reason=why)
             yield from self._online(name, state)
             return
         layers = self.stack.members[name].layers
@@ -88,11 +90,7 @@ class Planner:
             yield from self._undeploy(state, layers)
 
     def _resume(self, name: str, state: InstanceState) -> Iterator[Step]:
-        status = state.status
-        if status is S.CONNECTION_LOST:
-            yield Step(kind=StepKind.RECONNECT, instance=name, reason="its connection was lost")
-            yield from self.setup(name, "its connection was lost")
-        elif status in (S.RUNNING_SETUP, S.SETUP_FAILED):
+        if state.status in (S.RUNNING_SETUP, S.SETUP_FAILED):
             done = self.inputs.done_in_setup(self.stack, state)
             yield from self.setup(name, _why_setup(state, done), done)
         else:

@@ -117,8 +117,21 @@ def test_a_machine_that_does_not_come_back_from_a_reboot_has_lost_its_connection
     assert outcome.exit_code is ExitCode.UNREACHABLE
     assert world.statuses()["app1"] == "connection_lost"
     assert sorted(world.ran(outcome, "configure")) == sorted(EVERYONE - {"app1"})
-    world.up()
+    outcome = world.up()
     assert world.online() == EVERYONE
+    # It was set up before, and is what it was.
+    assert (world.ran(outcome, "setup"), world.ran(outcome, "deploy")) == ([], [])
+    assert sorted(world.ran(outcome, "configure")) == sorted(EVERYONE)
+    assert world.plan().empty
+
+
+def test_a_lost_instance_whose_recipes_changed_meanwhile_is_set_up_again(world):
+    world.engine.never_ready(times=1)
+    world.do(lambda c: c.reboot(Targets(only=("app1",))))
+    world.catalog.versions["python_app"] = 2
+    outcome = world.up()
+    assert sorted(world.ran(outcome, "setup")) == ["app1", "app2"]
+    assert world.plan().empty
 
 
 def test_destroy_leaves_nothing(world):

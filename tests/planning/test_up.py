@@ -97,7 +97,7 @@ def test_load_instances_are_left_as_they_are():
         (S.STOP_FAILED, ["stop", "start", "setup", "deploy", "configure"]),
         (S.TERMINATING, ["terminate", "create", "setup", "deploy", "configure"]),
         (S.TERMINATED, ["terminate", "create", "setup", "deploy", "configure"]),
-        (S.CONNECTION_LOST, ["reconnect", "setup", "deploy", "configure"]),
+        (S.CONNECTION_LOST, ["reconnect", "configure"]),
         (S.REBOOTING, ["reconnect", "configure"]),
         (S.ONLINE, []),
     ],
