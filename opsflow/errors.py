@@ -13,7 +13,8 @@
     ├── LockHeld                    exit 75   another process holds the store
     ├── StoreError                  exit 1    the store cannot be read or written
     ├── ProviderError               exit 1    the machine provider refused or failed
-    │   └── CapabilityError         exit 1    this system cannot run the provider (no root, no namespaces ...)
+    │   ├── CapabilityError         exit 1    this system cannot run the provider (no root, no namespaces ...)
+    │   └── CannotRestart           exit 1    the provider cannot restart machines
     ├── SourceError                 exit 1    an app's source cannot be fetched or is not safe
     └── IllegalTransition           exit 1    our fault: the lifecycle table forbids it
 """
@@ -168,6 +169,16 @@ class ProviderError(OpsflowError):
 
 class CapabilityError(ProviderError):
     """This system cannot run the provider; the message says what is missing and what to do instead."""
+
+
+class CannotRestart(ProviderError):
+    """The provider has no power over its machines; the hint says how to restart them."""
+
+    def __init__(self, provider: str, stack: str, instance: str = "NAME") -> None:
+        super().__init__(
+            f"opsflow cannot restart machines of the provider '{provider}'",
+            hint=f"opsflow exec {stack} --only {instance} -- reboot; when it answers again: opsflow up {stack}",
+        )
 
 
 class SourceError(OpsflowError):

@@ -33,6 +33,9 @@ class ComputeProvider(Protocol):
         - ``create`` is idempotent: the same token returns the same machine, also after a crash in the middle and
           from another process; a half-made machine is completed or replaced, never duplicated.
         - A machine in state ``running`` has an address, a port, a user and at least one host key.
+        - A provider without ``powers`` only notes what ``stop`` and ``start`` mean; its ``reboot`` is refused with
+          :class:`~opsflow.errors.CannotRestart`. When the host key of its machine is not known any more, the machine
+          has none, and the engine refuses it.
         - ``stop`` keeps the disk, ``start`` brings the same machine back (same id, same host keys);
           both do nothing when the machine already is in that state.
         - ``terminate`` leaves nothing behind and does nothing for a machine that is gone.
@@ -42,6 +45,8 @@ class ComputeProvider(Protocol):
     """
 
     name: str
+    powers: bool
+    """Whether it can switch machines on and off."""
 
     def check(self) -> None:
         """Say whether this system can run the provider.

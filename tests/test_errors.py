@@ -6,6 +6,7 @@ import pytest
 
 from opsflow import errors
 from opsflow.errors import (
+    CannotRestart,
     CapabilityError,
     ConfigError,
     ExitCode,
@@ -35,6 +36,7 @@ CODES = {
     LockHeld: 75,
     StoreError: 1,
     ProviderError: 1,
+    CannotRestart: 1,
     CapabilityError: 1,
     SourceError: 1,
     IllegalTransition: 1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,10 @@ from opsflow.cli.names import StackArgument
 from opsflow.cli.options import Locking, Streaming, TargetOptions, command, commands
 from opsflow.cli.plan import plan_lines, show_only
 from opsflow.cli.progress import Fan
-from opsflow.errors import ExitCode
+from opsflow.errors import CannotRestart, ExitCode
+
+if TYPE_CHECKING:
+    from opsflow.config import LoadedStack
 
 app = commands()
 InstancesArgument = Annotated[
@@ -32,7 +35,10 @@ def start(
     stack: StackArgument,
     instances: InstancesArgument = None,
 ) -> int:
-    """Start instances: machine, setup, deploy, online; then configure on every online instance."""
+    """Start instances: machine, setup, deploy, online; then configure on every online instance.
+
+    Machines of an inventory (static) have to run already: opsflow only notes that they are in use.
+    """
     return _machines(invocation, output, targets, locking, stack, instances, "start")
 
 
@@ -45,7 +51,10 @@ def stop(
     stack: StackArgument,
     instances: InstancesArgument = None,
 ) -> int:
-    """Stop instances, keeping their disks: shutdown recipes, machine; configure on the others."""
+    """Stop instances, keeping their disks: shutdown recipes, machine; configure on the others.
+
+    Machines of an inventory (static) run on: opsflow only notes that they are not in use.
+    """
     return _machines(invocation, output, targets, locking, stack, instances, "stop")
 
 
@@ -58,7 +67,10 @@ def reboot(
     stack: StackArgument,
     instances: InstancesArgument = None,
 ) -> int:
-    """Restart machines in place; no event is fired."""
+    """Restart machines in place; no event is fired.
+
+    Machines that opsflow cannot switch on and off (static) are refused; the message says what to do instead.
+    """
     return _machines(invocation, output, targets, locking, stack, instances, "reboot")
 
 
@@ -74,12 +86,30 @@ def _machines(
     loaded = invocation.load(stack)
     named = TargetOptions(targets.layer, [*(targets.only or ()), *(instances or ())], targets.exclude)
     selected = targets_of(named)
+    if not invocation.project.compute(loaded.stack).powers:
+        _without_powers(invocation, loaded, named, verb)
     actions: dict[str, Action] = {
         "start": lambda controller, cancel: controller.start(selected, cancel),
         "stop": lambda controller, cancel: controller.stop(selected, cancel),
         "reboot": lambda controller, cancel: controller.reboot(selected, cancel),
     }
     return carry_out(invocation, loaded, output, locking, actions[verb])
+
+
+def _without_powers(invocation: Invocation, loaded: LoadedStack, named: TargetOptions, verb: str) -> None:
+    """Say what starting and stopping mean for machines that nobody can switch on and off.
+
+    Raises:
+        CannotRestart: they are to be restarted.
+    """
+    provider = loaded.stack.compute.provider
+    if verb == "reboot":
+        raise CannotRestart(provider, loaded.stack.name, *(named.only or ()) if len(named.only or ()) == 1 else ())
+    what, recipes = ("on", "setup") if verb == "start" else ("off", "shutdown")
+    invocation.terminal.note(
+        f"{invocation.terminal.paint('note:', 'yellow')} the provider '{provider}' cannot switch machines {what}: "
+        f"the {recipes} recipes run, and only opsflow's record changes"
+    )
 
 
 @command(app)

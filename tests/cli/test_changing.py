@@ -233,6 +233,25 @@ def test_stop_start_and_reboot(shop: Program) -> None:
     assert statuses(shop) == {"lb1": "online", "app1": "online", "app2": "online"}
 
 
+def test_machines_that_nobody_can_switch_on_and_off(shop: Program) -> None:
+    shop.provider.powers = False
+    answer = shop("reboot", "shop", "app1")
+    assert answer.code == 1
+    assert answer.err == (
+        "error: opsflow cannot restart machines of the provider 'fake'\n"
+        "hint: opsflow exec shop --only app1 -- reboot; when it answers again: opsflow up shop\n"
+    )
+    assert "only NAME -- reboot" in shop("reboot", "shop").err
+    assert [run["action"] for run in shop("runs", "list", "--json").json] == ["up"]
+    stopped = shop("stop", "shop", "app1")
+    assert stopped.code == 0
+    assert "note: the provider 'fake' cannot switch machines off: the shutdown recipes run" in stopped.err
+    assert "only opsflow's record changes" in stopped.err
+    started = shop("start", "shop", "app1")
+    assert started.code == 0
+    assert "note: the provider 'fake' cannot switch machines on: the setup recipes run" in started.err
+
+
 def test_destroy_without_a_terminal_only_shows_what_it_would_do(shop: Program) -> None:
     answer = shop("destroy", "shop")
     assert answer.code == 0

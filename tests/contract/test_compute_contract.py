@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from opsflow.clock import SystemClock
-from opsflow.errors import ProviderError
+from opsflow.errors import CannotRestart, ProviderError
 from opsflow.model.compute import Ssh
 from opsflow.model.machine import Machine, MachineRequest, MachineState
 from opsflow.ports import ComputeProvider
@@ -194,8 +194,14 @@ def test_stopping_twice_and_starting_twice_change_nothing(harness: Harness) -> N
     assert harness.provider.start(stopped) == harness.provider.start(stopped)
 
 
-def test_reboot_keeps_the_machine(harness: Harness) -> None:
+def test_reboot_keeps_the_machine_or_says_that_it_cannot(harness: Harness) -> None:
     machine = harness.provider.create(harness.request())
+    if not harness.provider.powers:
+        with pytest.raises(CannotRestart, match="cannot restart") as refused:
+            harness.provider.reboot(machine)
+        assert "opsflow exec shop --only app1 -- reboot" in str(refused.value.hint)
+        assert harness.provider.find(machine.token) == machine
+        return
     again = harness.provider.reboot(machine)
     assert (again.id, again.host_keys) == (machine.id, machine.host_keys)
     answers(harness, again)

@@ -54,6 +54,7 @@ class FakeProvider:
     """
 
     name = "fake"
+    powers = True
 
     def __init__(self, clock: Clock, file: Path | None = None) -> None:
         self.calls: list[tuple[str, str]] = []

@@ -50,6 +50,7 @@ class SandboxProvider:
     """
 
     name = "sandbox"
+    powers = True
 
     def __init__(self, directory: Path, clock: Clock, addresses: AddressBook | None = None) -> None:
         """Keep all state in ``directory``, usually ``.opsflow/sandbox`` of the project."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from opsflow.clock import Clock
-from opsflow.errors import ProviderError
+from opsflow.errors import CannotRestart, ProviderError
 from opsflow.model.attributes import Attributes
 from opsflow.model.compute import Ssh
 from opsflow.model.machine import Machine, MachineRequest, MachineState
@@ -23,11 +23,12 @@ FRESH = 60.0
 class StaticProvider:
     """Takes machines from an inventory. A host is one instance's at a time, from ``create`` to ``terminate``.
 
-    opsflow cannot switch these machines on or off (OpsWorks: on-premises instances): ``stop``, ``start`` and
-    ``reboot`` only note what the instance is meant to be, and ``terminate`` gives the host back as it is.
+    opsflow cannot switch these machines on or off (OpsWorks: on-premises instances): ``stop`` and ``start`` only note
+    what the instance is meant to be, ``reboot`` is refused, and ``terminate`` gives the host back as it is.
     """
 
     name = "static"
+    powers = False
 
     def __init__(self, inventory: Path, ssh: Ssh, clock: Clock, directory: Path) -> None:
         """Keep records in ``directory``, usually ``.opsflow`` of the project.
@@ -92,8 +93,13 @@ class StaticProvider:
         return self._note(machine, stopped=True)
 
     def reboot(self, machine: Machine) -> Machine:
-        """Note that it is in use; the machine itself is not restarted."""
-        return self._note(machine, stopped=False)
+        """Refused.
+
+        Raises:
+            CannotRestart: always; it says what to do instead.
+        """
+        binding = self._used(machine)
+        raise CannotRestart(self.name, binding.stack, binding.instance)
 
     def terminate(self, machine: Machine) -> None:
         """Give the host back; the machine itself runs on."""
@@ -104,10 +110,14 @@ class StaticProvider:
 
     def _note(self, machine: Machine, *, stopped: bool) -> Machine:
         with self._bindings.locked():
-            binding = self._bindings.read(machine.token)
-            if binding is None:
-                raise ProviderError(f"host {machine.id} is not in use any more")
+            binding = self._used(machine)
             return self._machine(self._bindings.write(binding.model_copy(update={"stopped": stopped})))
+
+    def _used(self, machine: Machine) -> Binding:
+        binding = self._bindings.read(machine.token)
+        if binding is None:
+            raise ProviderError(f"host {machine.id} is not in use any more")
+        return binding
 
     def _require_free(self, host: Host) -> None:
         place = self._access.place(host)
