@@ -28,6 +28,7 @@ class Conductor:
         self._active = 0
         self._error: BaseException | None = None
         work.records.on_membership = self.configures.membership_changed
+        work.records.on_rebooted = self.configures.rebooted
 
     def __enter__(self) -> Conductor:
         return self
@@ -39,6 +40,7 @@ class Conductor:
             self._work.cancel.set()
         self._pool.shutdown(wait=True)
         self._work.records.on_membership = lambda name, online: None
+        self._work.records.on_rebooted = lambda name: None
 
     def perform(self, jobs: Sequence[Job]) -> None:
         """Run the jobs in parallel; returns when they and all configures that follow from them are over.

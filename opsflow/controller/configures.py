@@ -10,6 +10,7 @@ from opsflow.controller.executor import Executor
 from opsflow.controller.work import Work
 from opsflow.lifecycle.coalescing import Waiting, why
 from opsflow.model.command import Command, CommandStatus, CommandType
+from opsflow.model.state import InstanceStatus
 
 Submit = Callable[[Callable[[], None]], None]
 
@@ -26,6 +27,8 @@ class Configures:
         self._joined: list[str] = []
         self._left: list[str] = []
         self._asked: dict[str, str] = {}
+        self._missed: dict[str, str] = {}
+        """Instances that rebooted when configure was sent to the others, and why it was."""
         self.rounds = 0
         """How often configure was sent."""
 
@@ -42,6 +45,13 @@ class Configures:
             self._asked |= dict.fromkeys(names, reason)
             self._waiting = self._waiting.changed(self._work.parts.clock.monotonic() - self._work.parts.debounce)
             self._changed.notify_all()
+
+    def rebooted(self, name: str) -> None:
+        """An instance is back from a reboot: it configures if the others did meanwhile."""
+        with self._changed:
+            reason = self._missed.pop(name, None)
+        if reason is not None:
+            self.ask([name], reason)
 
     def due_in(self) -> float | None:
         """Seconds until :meth:`send` is due; None when nothing has changed."""
@@ -82,12 +92,16 @@ class Configures:
             self._work.announce(tuple(commands.values()), f"configure on {', '.join(commands)}: {reason}")
 
     def _reasons(self) -> dict[str, str]:
-        members = self._work.parts.stack.members
-        there = set(self._work.records.state().online) - self._work.leaving
+        members, observed = self._work.parts.stack.members, self._work.records.state()
+        there = set(observed.online) - self._work.leaving
         online = [*(name for name in members if name in there), *sorted(there - members.keys())]
         if self._joined or self._left:
-            return dict.fromkeys(online, why(self._joined, self._left))
-        return {name: self._asked[name] for name in online if name in self._asked}
+            reasons = dict.fromkeys(online, why(self._joined, self._left))
+        else:
+            reasons = {name: self._asked[name] for name in online if name in self._asked}
+        down = [name for name in reasons if observed.instances[name].status is InstanceStatus.REBOOTING]
+        self._missed |= {name: reasons.pop(name) for name in down}
+        return reasons
 
     def _run(self, command: Command) -> None:
         try:

@@ -9,7 +9,7 @@ from opsflow.controller.snapshots import AppsNow, node_snapshot
 from opsflow.lifecycle.runlists import layers_run_list, stack_recipes
 from opsflow.model.events import LifecycleEvent
 from opsflow.model.snapshot import EventSnapshot, MemberSnapshot, NodeSnapshot
-from opsflow.model.state import InstanceStatus, StackState
+from opsflow.model.state import StackState
 from opsflow.planning.inputs import Inputs, digest_of
 
 
@@ -46,7 +46,7 @@ class Digests:
             "packages": node.packages,
         }
         if event is LifecycleEvent.CONFIGURE:
-            made_from["online"] = sorted(_identity(member) for member in node.members if _online(member))
+            made_from["online"] = sorted(_identity(member) for member in node.members if member.online)
         return digest_of(made_from)
 
     def _expected(self, observed: StackState, name: str, event: LifecycleEvent) -> str:
@@ -54,10 +54,6 @@ class Digests:
         node = node_snapshot(stack, observed, name, EventSnapshot(type=event, reason=""), over={}, apps=AppsNow())
         recipes = layers_run_list(stack, node.layers, event, self._parts.catalog.modules())
         return self.of(event, recipes, node)
-
-
-def _online(member: MemberSnapshot) -> bool:
-    return member.status == InstanceStatus.ONLINE
 
 
 def _identity(member: MemberSnapshot) -> str:

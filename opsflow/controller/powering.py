@@ -81,8 +81,10 @@ class Powering:
         return (booted or chains.machines.boot(name, _REASON)) and chains.setup(name, _REASON)
 
     def _reboot(self, chains: Chains, name: str) -> bool:
-        online = can_reboot(self._office.records.get(name).status)
-        return chains.machines.reboot(name) if online else chains.machines.reconnect(name)
+        # A configure that waits for its turn runs when the machine is back.
+        with self._office.parts.locks.of(name):
+            online = can_reboot(self._office.records.get(name).status)
+            return chains.machines.reboot(name) if online else chains.machines.reconnect(name)
 
     def _each(
         self,

@@ -28,6 +28,7 @@ class Records:
         self._lock = threading.Lock()
         self._state = StackState(stack=parts.stack.name)
         self.on_membership: MembershipObserver = lambda name, online: None
+        self.on_rebooted: Callable[[str], None] = lambda name: None
 
     def load(self) -> StackState:
         """Read the store."""
@@ -97,6 +98,8 @@ class Records:
             self.commit([after], news)
         if membership_changes(before.status, trigger):
             self.on_membership(state.name, after.status is InstanceStatus.ONLINE)
+        elif trigger is Trigger.REBOOTED:
+            self.on_rebooted(state.name)
         return after
 
     def update(self, name: str, update: Update, *news: News, changes: Changes | None = None) -> InstanceState:

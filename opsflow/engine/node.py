@@ -64,8 +64,8 @@ class MemberView:
 
     @property
     def online(self) -> bool:
-        """Whether it is online."""
-        return self._read().status == "online"
+        """Whether it is online; a reboot, which fires no event, does not take it out."""
+        return self._read().online
 
     @property
     def address(self) -> str | None:

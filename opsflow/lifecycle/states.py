@@ -7,6 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from opsflow.errors import IllegalTransition
+from opsflow.model.state import MEMBERS
 from opsflow.model.state import InstanceStatus as S
 
 
@@ -119,7 +120,4 @@ def can_reboot(status: S) -> bool:
 
 def membership_changes(before: S, trigger: Trigger) -> bool:
     """Whether an instance enters or leaves online, so that everyone must configure. A reboot fires no event."""
-    if trigger in (Trigger.REBOOT, Trigger.REBOOTED):
-        return False
-    was_member = before in (S.ONLINE, S.REBOOTING)
-    return was_member != (transition(before, trigger) is S.ONLINE)
+    return (before in MEMBERS) != (transition(before, trigger) in MEMBERS)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from opsflow.model.attributes import Attributes
 from opsflow.model.base import Model
+from opsflow.model.state import MEMBERS
 
 
 class MemberSnapshot(Model):
@@ -22,6 +23,11 @@ class MemberSnapshot(Model):
     ssh_port: int = 22
     user: str = "root"
     data: Attributes = Field(default_factory=dict)
+
+    @property
+    def online(self) -> bool:
+        """Whether it counts as a member of the stack."""
+        return self.status in MEMBERS
 
 
 class AppSnapshot(Model):

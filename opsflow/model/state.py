@@ -33,6 +33,10 @@ class InstanceStatus(StrEnum):
     CONNECTION_LOST = "connection_lost"
 
 
+MEMBERS = frozenset({InstanceStatus.ONLINE, InstanceStatus.REBOOTING})
+"""The statuses of members of the stack: a reboot takes nobody out, no event says that it is over."""
+
+
 class Deployed(Model):
     """An app on an instance."""
 
@@ -78,7 +82,7 @@ class InstanceState(Model):
     @property
     def online(self) -> bool:
         """Whether it counts as a member of the stack."""
-        return self.status is InstanceStatus.ONLINE
+        return self.status in MEMBERS
 
 
 class StackState(Model):
@@ -91,5 +95,5 @@ class StackState(Model):
 
     @property
     def online(self) -> tuple[str, ...]:
-        """Names of the online instances, in order of creation."""
+        """Names of the online instances, those that reboot included, in order of creation."""
         return tuple(name for name, state in self.instances.items() if state.online)

@@ -57,7 +57,7 @@ def _configures(planner: Planner, observed: StackState, steps: Sequence[Step]) -
     last = {step.instance: step.kind for step in steps}
     joined = [
         name
-        for name in dict.fromkeys(step.instance for step in steps if step.kind in _JOINS)
+        for name in dict.fromkeys(step.instance for step in steps if _joins(step, observed))
         if last[name] not in _LEAVES
     ]
     left = [name for name, kind in last.items() if kind in _LEAVES and name in observed.online]
@@ -69,6 +69,12 @@ def _configures(planner: Planner, observed: StackState, steps: Sequence[Step]) -
             yield planner.configure(name, why(joined, left))
         elif reason := _configure_again(planner, observed, name):
             yield planner.configure(name, reason)
+
+
+def _joins(step: Step, observed: StackState) -> bool:
+    """Whether its instance comes online by it; one that reboots was never out."""
+    rebooted = step.kind is StepKind.RECONNECT and step.instance in observed.online
+    return step.kind in _JOINS and not rebooted
 
 
 def _configure_again(planner: Planner, observed: StackState, name: str) -> str | None:

@@ -1,8 +1,10 @@
+import threading
+
 import pytest
 from controller_world import EVERYONE, ControllerWorld, shop
 
 from opsflow.controller import Targets
-from opsflow.errors import ExitCode, UsageError
+from opsflow.errors import ExitCode, ProviderError, UsageError
 
 
 @pytest.fixture
@@ -160,3 +162,58 @@ def test_a_machine_that_cannot_be_ended_is_reported_and_ended_later(world):
     world.do(lambda c: c.destroy())
     assert world.statuses() == {}
     assert world.compute.machines == []
+
+
+def backends(job):
+    return {member.name for member in job.node.members if member.online}
+
+
+def test_one_that_reboots_is_no_loss_for_the_others_and_configures_when_it_is_back(world):
+    others_are_configured, reboot = threading.Event(), world.compute.reboot
+
+    def rebooted(machine):
+        if machine.instance == "app1":
+            assert others_are_configured.wait(10)
+        elif machine.instance == "app2":
+            raise ProviderError("no power")
+        return reboot(machine)
+
+    def heard(entry):
+        if entry.kind == "command.successful" and entry.instance == "lb1":
+            others_are_configured.set()
+
+    world.compute.reboot, world.listener.on_entry, world.debounce = rebooted, heard, 0.0
+    outcome = world.do(lambda c: c.reboot(Targets(only=("app*",))))
+    assert world.statuses()["app2"] == "connection_lost"
+    lb1 = next(job for job in world.engine.jobs if job.node.name == "lb1")
+    assert backends(lb1) == EVERYONE - {"app2"}
+    # app1 hears of app2 too, after its reboot.
+    assert sorted(world.ran(outcome, "configure")) == ["app1", "lb1", "store1"]
+    assert world.engine.jobs[-1].node.name == "app1"
+
+
+def test_a_reboot_that_was_interrupted_takes_nobody_out_of_the_load_balancer(world):
+    stop_it = threading.Event()
+    reboot = world.compute.reboot
+    world.compute.reboot = lambda machine: (stop_it.set(), reboot(machine))[1]
+    world.do(lambda c: c.reboot(Targets(only=("app1",)), stop_it))
+    assert world.statuses()["app1"] == "rebooting"
+    world.forget()
+    stop(world, "app2")
+    assert [backends(job) for job in world.engine.jobs if job.node.event.type == "configure"] == 2 * [
+        EVERYONE - {"app2"}
+    ]
+    world.up()
+    assert world.online() == EVERYONE
+    assert world.plan().empty
+
+
+def test_a_reboot_that_is_finished_later_fires_no_event(world):
+    stop_it = threading.Event()
+    reboot = world.compute.reboot
+    world.compute.reboot = lambda machine: (stop_it.set(), reboot(machine))[1]
+    world.do(lambda c: c.reboot(Targets(only=("app1",)), stop_it))
+    assert [(step.kind.value, step.instance) for step in world.plan().steps] == [("reconnect", "app1")]
+    outcome = world.up()
+    assert (outcome.commands, world.statuses()["app1"]) == ((), "online")
+    assert world.plan().empty

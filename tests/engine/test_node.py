@@ -44,6 +44,15 @@ def test_the_stack_as_it_is(node: Node) -> None:
     assert (node.event.type, node.event.reason) == ("setup", "test")
 
 
+def test_who_reboots_counts_as_online() -> None:
+    members = tuple(
+        MemberSnapshot(name=status, layers=("app",), status=status)
+        for status in ("online", "rebooting", "running_setup", "connection_lost")
+    )
+    node = Node(snapshot("online", layers=("app",), members=members, layer_names=("app",)))
+    assert [member.name for member in node.stack.layer("app").online] == ["online", "rebooting"]
+
+
 @pytest.mark.parametrize(
     ("read", "reads"),
     [

@@ -98,7 +98,7 @@ def test_load_instances_are_left_as_they_are():
         (S.TERMINATING, ["terminate", "create", "setup", "deploy", "configure"]),
         (S.TERMINATED, ["terminate", "create", "setup", "deploy", "configure"]),
         (S.CONNECTION_LOST, ["reconnect", "configure"]),
-        (S.REBOOTING, ["reconnect", "configure"]),
+        (S.REBOOTING, ["reconnect"]),
         (S.ONLINE, []),
     ],
 )
