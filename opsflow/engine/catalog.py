@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from opsflow.ports import RecipeSource
 
 LARGEST = 1_000_000
 """Bytes of a recipe module; a larger file is not a recipe."""
-
+_NO_PART = ("*~", "*.swp", "*.swo", "*.bak", "*.orig", "#*#", "README*", "*.md", "*.pyc", "*.py")
+"""Files beside the recipes that no recipe is made of: what editors leave, and texts for people. Modules are apart."""
 
 Parsed = tuple[Path, dict[str, RecipeSource]]
 """A module's file and its functions."""
@@ -71,7 +73,8 @@ class AstCatalog:
     def digest(self, recipes: Sequence[str]) -> str:
         """Digest of what the recipes are made of: their modules, what those import, and every other file beside them.
 
-        Templates and files are not told apart by recipe, so a change in one of them changes every digest.
+        Templates and files are not told apart by recipe, so a change in one of them changes every digest. What is
+        hidden, what editors leave behind and texts for people (README*, *.md) do not count.
         """
         modules = self._with_imports({name.rpartition(".")[0] for name in recipes})
         seen = hashlib.sha256()
@@ -144,7 +147,7 @@ class AstCatalog:
             (file.relative_to(root), file)
             for root in self._paths
             for file in root.rglob("*")
-            if file.is_file() and file.suffix not in (".py", ".pyc") and not _hidden(file.relative_to(root))
+            if file.is_file() and not _no_part(file.relative_to(root))
         )
 
 
@@ -158,8 +161,9 @@ def _with_packages(name: str) -> Iterator[str]:
     return (".".join(parts[:length]) for length in range(len(parts), 0, -1))
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+def _no_part(path: Path) -> bool:
+    hidden = any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+    return hidden or any(fnmatchcase(path.name, pattern) for pattern in _NO_PART)
 
 
 def _module_name(path: Path) -> str | None:

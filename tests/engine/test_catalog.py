@@ -140,3 +140,14 @@ class TestDigest:
         (tmp_path / "key.bin").write_bytes(b"\0")
         seen.append(digest(tmp_path, "web.setup"))
         assert len(set(seen)) == 4
+
+    @pytest.mark.parametrize(
+        "name",
+        ["site.j2~", ".site.j2.swp", "site.j2.swp", "site.j2.bak", ".#site.j2", "#site.j2#", "README", "README.md",
+         "web/notes.md", ".DS_Store", "web.pyc"],
+    )  # fmt: skip
+    def test_does_not_change_with_what_editors_leave_and_people_read(self, tmp_path: Path, name: str) -> None:
+        write(tmp_path, web_py="def setup(node): ...", web__site_j2="1")
+        before = digest(tmp_path, "web.setup")
+        (tmp_path / name).write_text("x")
+        assert digest(tmp_path, "web.setup") == before
