@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opsflow.cli import report, values
+from opsflow.cli.formats import Format
 from opsflow.cli.interrupt import Interruptible
 from opsflow.cli.invocation import Invocation
-from opsflow.cli.options import Format, Locking, Running, Streaming, TargetOptions
+from opsflow.cli.options import Locking, Running, Streaming, TargetOptions
 from opsflow.cli.progress import Activities, Fan, Heartbeat, JsonLines, Listener, PlainLog
 from opsflow.cli.recap import print_recap
 from opsflow.cli.text import one_line

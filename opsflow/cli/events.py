@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from opsflow.cli import completions, report
+from opsflow.cli.formats import Format
 from opsflow.cli.invocation import Invocation
-from opsflow.cli.options import Format, Streaming, command, commands
+from opsflow.cli.options import Streaming, command, commands
 from opsflow.cli.terminal import Terminal, as_json
 from opsflow.cli.text import moment, one_line
 from opsflow.errors import ExitCode, UsageError

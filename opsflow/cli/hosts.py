@@ -13,10 +13,11 @@ import typer
 
 from opsflow.cli import completions, values
 from opsflow.cli.carry_out import targets_of
+from opsflow.cli.formats import Format
 from opsflow.cli.interrupt import Interruptible
 from opsflow.cli.invocation import Invocation
 from opsflow.cli.names import StackArgument
-from opsflow.cli.options import Format, Output, TargetOptions, command, commands
+from opsflow.cli.options import Output, TargetOptions, command, commands
 from opsflow.cli.progress import OutputLines
 from opsflow.cli.sshclient import arguments
 from opsflow.cli.terminal import Terminal

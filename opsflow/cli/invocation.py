@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from opsflow.cli.argv import shown
 from opsflow.cli.options import Common
 from opsflow.cli.terminal import Terminal
@@ -27,6 +25,10 @@ class Start:
     adapters: Adapters = field(default_factory=Adapters)
     common: Common = field(default_factory=Common)
 
+    def invocation(self, common: Common) -> Invocation:
+        """What a command gets; ``common`` are its own options."""
+        return Invocation(self, common)
+
 
 class Invocation:
     """Handed to every command."""
@@ -37,12 +39,6 @@ class Invocation:
         self.directory = common.project or start.common.project
         self.verbose = common.verbose + start.common.verbose
         self.terminal = Terminal(color=not (common.no_color or start.common.no_color))
-
-    @classmethod
-    def of(cls, context: typer.Context, common: Common) -> Invocation:
-        """The invocation behind a command's context."""
-        start = context.find_root().obj
-        return cls(start if isinstance(start, Start) else Start(), common)
 
     @cached_property
     def project(self) -> Project:

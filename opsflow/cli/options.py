@@ -7,21 +7,13 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from opsflow.cli import completions
-
-
-class Format(StrEnum):
-    """How data is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
+from opsflow.cli.formats import Format
 
 
 @dataclass(frozen=True)
@@ -182,13 +174,11 @@ def _flat(function: Callable[..., int]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def call(**values: Any) -> None:
-        from opsflow.cli.invocation import Invocation
-
         context = values.pop("context")
         common = _collect(Common, values)
         arguments = {name: _collect(group, values) for name, group in groups.items()}
         given = {parameter.name: values[parameter.name] for parameter in single}
-        raise typer.Exit(function(Invocation.of(context, common), **arguments, **given))
+        raise typer.Exit(function(context.find_root().obj.invocation(common), **arguments, **given))
 
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*single, *spread)]
     call.__signature__ = inspect.Signature([*parameters, context])  # type: ignore[attr-defined]

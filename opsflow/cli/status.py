@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from opsflow.cli import report
+from opsflow.cli.formats import Format
 from opsflow.cli.invocation import Invocation
 from opsflow.cli.names import StackArgument
-from opsflow.cli.options import Format, Output, command, commands
+from opsflow.cli.options import Output, command, commands
 from opsflow.cli.terminal import Terminal, as_json
 from opsflow.errors import ExitCode
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from opsflow.cli import table as tables
-from opsflow.cli.options import Format
+from opsflow.cli.formats import Format
 from opsflow.cli.streams import is_lost
 from opsflow.cli.text import clean, from_here
 
