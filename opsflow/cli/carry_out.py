@@ -57,7 +57,12 @@ class Work:
         self._output = output
         self._activities = Activities(invocation.adapters.clock)
         self._write: Callable[[str], None] = self._terminal.note
-        log = PlainLog(self._terminal, lambda line: self._write(line), invocation.verbose)
+        log = PlainLog(
+            self._terminal,
+            lambda line: self._write(line),
+            invocation.verbose,
+            columns=lambda: self._terminal.err_columns,
+        )
         listeners: list[Listener] = [JsonLines(self._terminal)] if output.jsonl else []
         self.listener = Fan(*listeners, self._activities, log)
 

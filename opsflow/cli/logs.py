@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from opsflow.cli.text import clean, duration, from_here, one_line
+from opsflow.cli.text import clean, cut, duration, from_here, one_line, width
 
 if TYPE_CHECKING:
     from opsflow.cli.terminal import Terminal
     from opsflow.model.command import Command
     from opsflow.model.result import CommandOutput, HostResult, OperationResult
+
+SHORTEST_NAME = 16
+"""Columns of an operation's name that are worth more than the folder of its file."""
 
 
 def lines(terminal: Terminal, command: Command, result: HostResult | None) -> Iterator[str]:
@@ -30,11 +34,17 @@ def lines(terminal: Terminal, command: Command, result: HostResult | None) -> It
         yield f"{prefix} {line}"
 
 
-def describe(operation: OperationResult) -> str:
-    """One operation on one line."""
+def describe(operation: OperationResult, columns: int | None = None) -> str:
+    """One operation on one line; where ``columns`` are few, its name is cut, then the path of its file."""
+    status, name = f"{operation.status.value.replace('_', ' '):<12}", one_line(operation.name)
     where = f" ({from_here(operation.file)}:{operation.line})" if operation.file else ""
     took = f" {duration(operation.duration)}" if operation.duration >= 0.05 else ""
-    return f"{operation.status.value.replace('_', ' '):<12} {one_line(operation.name)}{where}{took}"
+    if columns is not None:
+        left = columns - width(status) - 1 - width(took)
+        if operation.file and left - width(where) < min(width(name), SHORTEST_NAME):
+            where = f" ({PurePath(operation.file).name}:{operation.line})"
+        name = cut(name, max(0, left - width(where)))
+    return cut(f"{status} {name}{where}{took}", columns)
 
 
 def _output_lines(output: CommandOutput) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from opsflow.cli import report
 from opsflow.cli.logs import describe
-from opsflow.cli.text import clean, duration, one_line
+from opsflow.cli.text import clean, cut, duration, one_line, width
 from opsflow.model.result import OperationStatus
 from opsflow.ports import HostEvent, OperationEnded, OperationStarted, OutputReceived, PhaseChanged
 
@@ -112,19 +112,30 @@ def _decode(line: bytes) -> str:
 
 
 class PlainLog:
-    """Lines that stay: ``[app1] changed Install HAProxy``. ``write`` prints one."""
+    """Lines that stay: ``[app1] changed Install HAProxy``. ``write`` prints one.
 
-    def __init__(self, terminal: Terminal, write: Callable[[str], None], verbose: int) -> None:
+    Those that opsflow itself says fit into ``columns``; what hosts print and diffs are shown whole.
+    """
+
+    def __init__(
+        self,
+        terminal: Terminal,
+        write: Callable[[str], None],
+        verbose: int,
+        *,
+        columns: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self._terminal = terminal
         self._write = write
         self._verbose = verbose
+        self._columns = columns
         self._lines = OutputLines()
 
     def entry(self, entry: JournalEntry) -> None:
         """A journal entry, on one line."""
         text = _said_of(entry.instance, one_line(entry.message))
         style = "red" if entry.kind.endswith(("failed", "lost", "expired")) else ""
-        self._line(entry.instance, self._terminal.paint(text, style))
+        self._say(entry.instance, text, style)
 
     def host(self, event: HostEvent) -> None:
         """An operation that changed something or failed; with -v output, with -vv everything."""
@@ -141,9 +152,9 @@ class PlainLog:
                 for line in self._lines.add(event):
                     self._line(instance, f"  {line}")
             case OperationStarted(instance, index, total, name) if self._verbose > 1:
-                self._line(instance, f"{index + 1}/{total} {one_line(name)} ...")
+                self._say(instance, f"{index + 1}/{total} {one_line(name)} ...")
             case PhaseChanged(instance, phase) if self._verbose > 1:
-                self._line(instance, f"{one_line(phase)} ...")
+                self._say(instance, f"{one_line(phase)} ...")
             case _:
                 pass
 
@@ -151,10 +162,19 @@ class PlainLog:
         status = event.result.status
         style = "red" if status is OperationStatus.FAILED else "dim" if status in QUIET_STATUSES else "green"
         word = status.value.replace("_", " ")
-        return describe(event.result).replace(word, self._terminal.paint(word, style), 1)
+        text = describe(event.result, self._left(event.instance))
+        return text.replace(word, self._terminal.paint(word, style), 1)
 
     def _diff(self, line: str) -> str:
         return self._terminal.paint(line, {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], ""))
+
+    def _say(self, instance: str | None, text: str, style: str = "") -> None:
+        self._line(instance, self._terminal.paint(cut(text, self._left(instance)), style))
+
+    def _left(self, instance: str | None) -> int | None:
+        """Columns beside the name of the instance; None when there is no limit."""
+        columns = self._columns()
+        return None if columns is None else columns - (width(f"[{one_line(instance)}] ") if instance else 0)
 
     def _line(self, instance: str | None, text: str) -> None:
         prefix = self._terminal.paint(f"[{one_line(instance)}]", "cyan") + " " if instance else ""

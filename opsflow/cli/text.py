@@ -52,9 +52,9 @@ def _columns(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-def cut(text: str, columns: int) -> str:
-    """``text`` in at most ``columns`` columns, ending with an ellipsis where it was cut."""
-    if width(text) <= columns:
+def cut(text: str, columns: int | None) -> str:
+    """``text`` in at most ``columns`` columns (None: no limit), ending with an ellipsis where it was cut."""
+    if columns is None or width(text) <= columns:
         return text
     kept, used = [], 0
     for char in text:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 
+import pytest
+
 from opsflow.cli.live import rows
 from opsflow.cli.progress import Activities, Fan, Heartbeat, JsonLines, OutputLines, PlainLog
 from opsflow.cli.terminal import Terminal
@@ -25,9 +27,9 @@ def entry(kind: str, message: str, instance: str | None = "app1") -> JournalEntr
 
 
 def ended(status: OperationStatus, **more: object) -> OperationEnded:
-    result = OperationResult(
-        index=0, name="Install HAProxy", operation="apt.packages", recipe="haproxy.setup", file="recipes/haproxy.py",
-        line=8, status=status, duration=1.25, **more,  # type: ignore[arg-type]
+    result = OperationResult.model_validate(
+        {"index": 0, "name": "Install HAProxy", "operation": "apt.packages", "recipe": "haproxy.setup",
+         "file": "recipes/haproxy.py", "line": 8, "status": status, "duration": 1.25, **more}
     )  # fmt: skip
     return OperationEnded("app1", result)
 
@@ -47,6 +49,23 @@ def test_a_plain_log_has_the_instance_in_front_of_every_line() -> None:
         "up shop",
         "[app1] changed      Install HAProxy (recipes/haproxy.py:8) 1.2 s",
     ]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+@pytest.mark.parametrize("name", ["Install", "Check them and put them in place", "変更を確認して" * 6, "x" * 300])
+@pytest.mark.parametrize("file", ["recipes/haproxy.py", "somewhere/else/entirely/with/a/long/path/haproxy.py"])
+def test_no_line_of_progress_is_wider_than_the_terminal(columns: int, name: str, file: str) -> None:
+    lines: list[str] = []
+    log = PlainLog(terminal()[0], lines.append, 2, columns=lambda: columns)
+    log.host(ended(OperationStatus.CHANGED, name=name, file=file, line=39))
+    log.host(OperationStarted("app1", 9, 10, name))
+    log.host(PhaseChanged("app1", name))
+    log.entry(entry("instance.setup_failed", f"app1: {name * 4}"))
+    assert [line for line in lines if width(line) > columns] == []
+    assert lines[0].startswith("[app1] changed      ")
+    assert columns == 40 or lines[0].endswith("haproxy.py:39) 1.2 s")
+    if columns == 80 and name.startswith("Check") and file.startswith("recipes"):
+        assert lines[0] == "[app1] changed      Check them and put them in pl… (recipes/haproxy.py:39) 1.2 s"
 
 
 def test_what_did_not_change_is_shown_only_on_request() -> None:
