@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from functools import partial
 
 from opsflow.controller.chains import Chains
 from opsflow.controller.conductor import Conductor
@@ -11,18 +10,19 @@ from opsflow.controller.configures import Configures
 from opsflow.controller.context import Outcome, RunOptions
 from opsflow.controller.office import Office
 from opsflow.controller.preflight import Planned
+from opsflow.controller.rolling import Rolling
 from opsflow.errors import UsageError
 from opsflow.lifecycle.reach import Targets, statuses_for
 from opsflow.model.command import CommandType
 from opsflow.model.events import LifecycleEvent
 from opsflow.planning import Plan, StepKind, plan_destroy, plan_event, plan_up
+from opsflow.planning.models import LEAVES
 
 _EVENT_OF_STEP = {
     StepKind.EXECUTE: CommandType.EXECUTE_RECIPES,
     StepKind.STOP: CommandType.SHUTDOWN,
     StepKind.TERMINATE: CommandType.SHUTDOWN,
 }
-_LEAVING = (StepKind.STOP, StepKind.TERMINATE)
 _APPLICABLE = frozenset(StepKind) - {StepKind.EXECUTE, StepKind.SHUTDOWN}
 
 
@@ -77,11 +77,10 @@ class Applying:
         self._check(plan)
         work = self._office.open(plan.action, "apply", cancel=cancel, asked={"plan": plan.action})
         chains = plan.chains()
-        work.leaving = frozenset(name for name, steps in chains.items() if steps[-1].kind in _LEAVING)
+        work.leaving = frozenset(name for name, steps in chains.items() if steps[-1].kind in LEAVES)
         with Conductor(work) as conductor:
             work.start((), f"run {work.run.id}: {plan.action} {self._parts.stack.name}")
-            hands = Chains(work, conductor.executor)
-            conductor.perform([partial(hands.carry_out, name, steps) for name, steps in chains.items()])
+            Rolling(work, conductor, plan, self._office.records.state()).go(Chains(work, conductor.executor).carry_out)
             self._configure_the_rest(plan, conductor.configures)
             conductor.perform([])
         return work.finish()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from enum import StrEnum
 
@@ -31,6 +31,10 @@ class StepKind(StrEnum):
     """Shutdown recipes, then stop the machine, which keeps its disk."""
     TERMINATE = "terminate"
     """Shutdown recipes, then end the machine, delete its disk and forget the instance."""
+
+
+LEAVES = (StepKind.STOP, StepKind.TERMINATE)
+"""What takes an instance away."""
 
 
 class Step(Model):
@@ -84,6 +88,9 @@ class Plan(Model):
     made_at: datetime
     fingerprint: Fingerprint
     steps: tuple[Step, ...] = ()
+    batches: tuple[tuple[str, ...], ...] = ()
+    """The online instances that are set up again, when not all at once: each batch follows when the one before is
+    online again. All others go with the first one."""
     notes: tuple[str, ...] = ()
     """What the user should know although no step follows from it."""
 
@@ -98,8 +105,13 @@ class Plan(Model):
 
     def chains(self) -> dict[str, tuple[Step, ...]]:
         """Per instance what is done to it, in order, without configure."""
-        chains: dict[str, tuple[Step, ...]] = {}
-        for step in self.steps:
-            if step.kind is not StepKind.CONFIGURE:
-                chains[step.instance] = (*chains.get(step.instance, ()), step)
-        return chains
+        return chains_of(self.steps)
+
+
+def chains_of(steps: Iterable[Step]) -> dict[str, tuple[Step, ...]]:
+    """Per instance what is done to it, in order, without configure."""
+    chains: dict[str, tuple[Step, ...]] = {}
+    for step in steps:
+        if step.kind is not StepKind.CONFIGURE:
+            chains[step.instance] = (*chains.get(step.instance, ()), step)
+    return chains

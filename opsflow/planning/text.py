@@ -58,6 +58,7 @@ def render(plan: Plan, width: int = WIDTH) -> tuple[Line, ...]:
     lines: list[Line] = []
     for name, steps in plan.chains().items():
         lines += _chain(name, steps, width)
+    lines += _batches(plan, width)
     lines += _configures(plan.of(StepKind.CONFIGURE), width)
     for note in plan.notes:
         lines += _wrapped(Marker.NOTE, note, width, indent=4)
@@ -100,6 +101,16 @@ def _details(step: Step, width: int) -> Iterator[Line]:
         yield from _wrapped(Marker.PLAIN, " -> ".join(step.recipes), width, indent=10)
     elif step.kind in (StepKind.SETUP, StepKind.DEPLOY, StepKind.UNDEPLOY, StepKind.SHUTDOWN):
         yield Line(Marker.PLAIN, f"{'':10}(no recipes to run)")
+
+
+def _batches(plan: Plan, width: int) -> Iterator[Line]:
+    """Why not all instances that serve go at once."""
+    if plan.batches:
+        first, *rest = (", ".join(batch) for batch in plan.batches)
+        order = "; then ".join([first or "those that come online", *rest])
+        said = f"setup again in {len(plan.batches)} batches, so that each layer keeps serving: {order}"
+        yield from _wrapped(Marker.CHANGE, said, width, indent=4)
+        yield Line(Marker.PLAIN, "")
 
 
 def _configures(steps: Iterable[Step], width: int) -> Iterator[Line]:

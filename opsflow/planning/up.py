@@ -11,11 +11,11 @@ from opsflow.model.stack import Stack
 from opsflow.model.state import StackState
 from opsflow.planning.chains import Planner
 from opsflow.planning.inputs import Inputs, app_digest, app_key
-from opsflow.planning.models import Plan, Step, StepKind
+from opsflow.planning.models import LEAVES, Plan, Step, StepKind, chains_of
+from opsflow.planning.rolling import rolling
 from opsflow.planning.wanted import wish
 
 _JOINS = (StepKind.CREATE, StepKind.START, StepKind.RECONNECT, StepKind.SETUP)
-_LEAVES = (StepKind.STOP, StepKind.TERMINATE)
 
 
 def plan_up(stack: Stack, observed: StackState, inputs: Inputs, now: datetime) -> Plan:
@@ -28,6 +28,7 @@ def plan_up(stack: Stack, observed: StackState, inputs: Inputs, now: datetime) -
     for name, state in observed.instances.items():
         if name not in stack.members:
             steps += planner.removed(state, "it is no longer declared")
+    batches = rolling(observed, chains_of(steps), {name: each.layers for name, each in stack.members.items()})
     steps += _configures(planner, observed, steps)
     return Plan(
         stack=stack.name,
@@ -35,6 +36,7 @@ def plan_up(stack: Stack, observed: StackState, inputs: Inputs, now: datetime) -
         made_at=now,
         fingerprint=inputs.fingerprint(observed),
         steps=tuple(steps),
+        batches=batches,
         notes=tuple(_notes(stack, observed)),
     )
 
@@ -58,11 +60,11 @@ def _configures(planner: Planner, observed: StackState, steps: Sequence[Step]) -
     joined = [
         name
         for name in dict.fromkeys(step.instance for step in steps if _joins(step, observed))
-        if last[name] not in _LEAVES
+        if last[name] not in LEAVES
     ]
-    left = [name for name, kind in last.items() if kind in _LEAVES and name in observed.online]
+    left = [name for name, kind in last.items() if kind in LEAVES and name in observed.online]
     for name in planner.stack.members:
-        stays = name in observed.online and last.get(name) not in _LEAVES
+        stays = name in observed.online and last.get(name) not in LEAVES
         if not (stays or name in joined):
             continue
         if joined or left:
