@@ -363,7 +363,7 @@ class TestOneRunAtATime:
 
     def test_a_killed_controller(self, fleet: Fleet, one: Machine) -> None:
         """What it had begun may end; the next command does not start, and a new controller takes over."""
-        process = engine_process(fleet, one, SLOW.format("e", 3), epoch=8)
+        process = engine_process(fleet, one, SLOW.format("e", 4), epoch=8)
         until(lambda: "1" in fleet.shell(one, "ls /run/slowe 2>/dev/null | wc -l"))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -373,12 +373,12 @@ class TestOneRunAtATime:
         fleet.shell(one, "test ! -e /run/nexte")
 
     def test_a_killed_controller_and_no_new_one(self, fleet: Fleet, one: Machine) -> None:
-        process = engine_process(fleet, one, SLOW.format("f", 2), epoch=10)
-        until(lambda: "1" in fleet.shell(one, "ls /run/slowf 2>/dev/null | wc -l"))
+        process = engine_process(fleet, one, SLOW.format("g", 3), epoch=10)
+        until(lambda: "1" in fleet.shell(one, "ls /run/slowg 2>/dev/null | wc -l"))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         until(lambda: "0" in fleet.shell(one, "ls -d /run/opsflow-*.lock 2>/dev/null | wc -l"), 20)
-        fleet.shell(one, "test ! -e /run/nextf")
+        fleet.shell(one, "test ! -e /run/nextg")
 
 
 class TestTrust:
