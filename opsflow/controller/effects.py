@@ -64,17 +64,19 @@ def _without(state: InstanceState, *keys: str) -> InstanceState:
 def _deployed(
     state: InstanceState, apps: list[AppSnapshot], stack: Stack, pinned: frozenset[str], now: datetime
 ) -> InstanceState:
-    done = {
-        app.name: Deployed(
+    done = {}
+    for app in apps:
+        before = state.apps.get(app.name)
+        previous = previous_releases(before, app.release, app.keep_releases)
+        done[app.name] = Deployed(
             revision=app.revision,
             release=app.release,
-            previous=previous_releases(state.apps.get(app.name), app.release, app.keep_releases),
+            previous=previous,
+            revisions={name: before.revision_of(name) for name in previous} if before else {},
             deploy_to=deploy_to(stack, app.name),
             at=now,
             pinned=app.name in pinned,
         )
-        for app in apps
-    }
     digests = {app_key(app.name): app_digest(stack.apps[app.name]) for app in apps}
     return _applied(state.model_copy(update={"apps": {**state.apps, **done}}), digests)
 
@@ -93,11 +95,13 @@ def _rolled_back(state: InstanceState, apps: list[AppSnapshot], stack: Stack, no
         there = state.apps[app.name]
         # Only git can be asked for that revision again when another instance is set up.
         pinned = app.name in stack.apps and stack.apps[app.name].source.kind == "git"
+        previous = tuple(name for name in there.previous if name != app.release)
         done[app.name] = there.model_copy(
             update={
-                "revision": app.release,
+                "revision": there.revision_of(app.release),
                 "release": app.release,
-                "previous": tuple(name for name in there.previous if name != app.release),
+                "previous": previous,
+                "revisions": {name: there.revision_of(name) for name in previous},
                 "at": now,
                 "pinned": pinned,
             }

@@ -120,8 +120,8 @@ def _app(stack: Stack, name: str, there: Deployed | None, now: AppsNow) -> AppSn
     app = stack.apps[name]
     bundle = now.bundles.get(name)
     back = now.rollback_to.get(name)
-    revision = bundle.revision if bundle else back or (there.revision if there else "")
     release = back or (release_of(bundle.revision) if bundle else there.release if there else "")
+    revision = bundle.revision if bundle else there.revision_of(release) if there else ""
     return AppSnapshot(
         name=name,
         layers=app.layers,

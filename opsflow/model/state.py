@@ -46,11 +46,17 @@ class Deployed(Model):
     """Directory name under releases/."""
     previous: tuple[str, ...] = ()
     """Earlier releases that are still there, newest first: what rollback goes back to."""
+    revisions: Mapping[str, str] = Field(default_factory=dict)
+    """Earlier release -> its whole revision; records of earlier versions have none."""
     deploy_to: str
     """Its directory on the instance, kept so that an app which left the stack file can still be undeployed."""
     at: datetime
     pinned: bool = False
     """Somebody chose this revision (`deploy --revision`, rollback): instances that are set up later get the same."""
+
+    def revision_of(self, release: str) -> str:
+        """The revision of this or an earlier release, as much of it as is known."""
+        return self.revision if release == self.release else self.revisions.get(release, release)
 
 
 class InstanceState(Model):

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from controller_world import ControllerWorld, shop
 
@@ -150,7 +152,30 @@ def test_after_a_rollback_a_new_instance_gets_what_the_others_run(world):
     world.forget()
     world.change(shop(instances={"app3": {"layers": ["app"]}}))
     world.up()
-    assert world.sources.fetched == [("storefront", A)]
+    assert world.sources.fetched == [("storefront", "a" * 40)]
+
+
+def test_a_rollback_knows_the_whole_revision_that_it_goes_back_to(world):
+    for letter in "bc":
+        world.sources.head = letter
+        deploy(world)
+    world.forget()
+    for letter in "ba":
+        world.do(lambda c: c.rollback("storefront"))
+        assert app(world).revision == world.engine.jobs[-1].node.apps[0].revision == letter * 40
+    assert app(world).revisions == {}
+
+
+def test_a_record_of_an_earlier_version_has_only_the_names_of_releases(world):
+    world.sources.head = "b"
+    deploy(world)
+    for key, text in world.backing.instances.items():
+        record = json.loads(text)
+        for there in record["apps"].values():
+            del there["revisions"]
+        world.backing.instances[key] = json.dumps(record)
+    world.do(lambda c: c.rollback("storefront"))
+    assert (app(world).release, app(world).revision) == (A, A)
 
 
 def test_a_chosen_revision_survives_the_loss_of_the_machine(world):
