@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import select
 from pathlib import Path
 
 import pytest
@@ -306,6 +309,34 @@ def test_programs_do_not_see_our_secrets(tmp_path: Path, monkeypatch: pytest.Mon
 def test_programs_that_fail_are_named(tmp_path: Path, script: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("opsflow.providers.compute.static.programs.SECONDS", 0.5)
     assert said in refusal(tmp_path, script, "hosts.sh", mode=0o755)
+
+
+@pytest.mark.parametrize("end", ["echo '{}'; exit 0", "exit 3", "sleep 60"])
+def test_what_a_program_left_behind_is_ended(tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opsflow.providers.compute.static.programs.SECONDS", 0.5)
+    script = f"#!/bin/sh\nmkfifo left\n(echo > left; sleep 60) &\necho $! > pid\nread ready < left\n{end}\n"
+    with contextlib.suppress(ConfigError):
+        inventory(tmp_path, script, "hosts.sh", mode=0o755)
+    assert is_over(int((tmp_path / "pid").read_text()))
+
+
+def is_over(pid: int) -> bool:
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    with os.fdopen(process, "rb"):
+        return bool(select.select([process], [], [], 10)[0])
+
+
+@pytest.mark.parametrize("where", ["1", "2"])
+@pytest.mark.parametrize("end", ["", "sleep 60"])
+def test_a_program_that_prints_too_much_is_ended(
+    tmp_path: Path, where: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opsflow.providers.compute.static.programs.LARGEST", 1000)
+    said = refusal(tmp_path, f"#!/bin/sh\nseq 1000 >&{where}\n{end}\n", "hosts.sh", mode=0o755)
+    assert "printed more than 1000 bytes and was ended" in said
 
 
 PYINFRA = """

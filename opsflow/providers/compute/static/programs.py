@@ -12,13 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from opsflow.clock import SystemClock
 from opsflow.providers.compute.static import evaluate
 from opsflow.providers.compute.static.ansible import add_variable_files, read_listing
 from opsflow.providers.compute.static.groups import Groups
 from opsflow.providers.compute.static.inventory import Inventory, wrong
 
 SECONDS = 30.0
+POLL = 0.02
 LARGEST = 10_000_000
+"""Bytes that it may print."""
+CLOCK = SystemClock()
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 """What a program sees of our environment: enough to run, no secrets."""
 
@@ -82,11 +86,11 @@ def _run(file: Path, command: Sequence[str]) -> bytes:
         except OSError as error:
             raise wrong(file, f"cannot be run: {error.strerror}") from error
         try:
-            code = process.wait(SECONDS)
-        except subprocess.TimeoutExpired as error:
-            raise wrong(file, f"'{' '.join(command)}' did not end within {SECONDS:.0f} s and was ended") from error
+            why = _watched(process, (output.fileno(), errors.fileno()))
         finally:
-            _end(process)
+            code = _end(process)
+        if why:
+            raise wrong(file, f"'{' '.join(command)}' {why} and was ended")
         errors.seek(0, os.SEEK_END)
         errors.seek(max(0, errors.tell() - 2000))
         if code != 0:
@@ -96,11 +100,25 @@ def _run(file: Path, command: Sequence[str]) -> bytes:
                 hint=errors.read().decode(errors="replace").strip() or None,
             )
         output.seek(0)
-        return output.read(LARGEST)
+        return output.read()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End whatever is left of its process group, which is its own."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def _watched(process: subprocess.Popen[bytes], files: Sequence[int]) -> str:
+    """Wait until the program is over; why it has to be ended, or nothing when it ended by itself."""
+    deadline = CLOCK.monotonic() + SECONDS
+    while True:
+        # Not waited for yet: until _end() does that, its number cannot become another process group's.
+        over = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        if any(os.fstat(file).st_size > LARGEST for file in files):
+            return f"printed more than {LARGEST} bytes"
+        if over:
+            return ""
+        if CLOCK.monotonic() > deadline:
+            return f"did not end within {SECONDS:.0f} s"
+        CLOCK.sleep(POLL)
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """End whatever is left of its process group, which is its own; its exit code."""
+    os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
