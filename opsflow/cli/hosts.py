@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 app = commands()
 AT_ONCE = 50
+KEPT = 10_000_000
+"""Bytes of a host's output that are kept until the end, for --json."""
 DEFAULT_FACTS = ("server.Hostname", "server.Os", "server.Kernel", "server.KernelVersion", "server.Arch")
 
 
@@ -113,13 +115,16 @@ def exec_(
             code = engine.exec(
                 machines[name], settings, text, timeout=limit, output=printer.add, cancel=interruptible.cancel
             )
-        return {"name": name, "exit_code": code, "stdout": printer.text("stdout"), "stderr": printer.text("stderr")}
+        kept = {stream: printer.text(stream) for stream in ("stdout", "stderr")}
+        return {"name": name, "exit_code": code, **kept, "cut": printer.cut}
 
     with interruptible:
         results = _everywhere(invocation, loaded, machines, one)
     if not plain:
         terminal.emit({"command": text, "instances": results}, output.format)
     for result in results:
+        if result.get("cut"):
+            terminal.note(f"[{result['name']}] printed more than {KEPT} bytes; what came after that was dropped")
         if result.get("error") or result["exit_code"]:
             why = result.get("error") or f"exit code {result['exit_code']}"
             terminal.note(terminal.paint(f"[{result['name']}] {one_line(str(why))}", "red"))
@@ -144,12 +149,16 @@ class _Printer:
         self._prefix = f"{terminal.paint(f'[{name}]', 'cyan', data=True)}{' ' * (longest - len(name))} "
         self._lines = OutputLines()
         self._kept: dict[str, bytearray] = {}
+        self._left = KEPT
+        self.cut = False
         self._show = show
 
     def add(self, stream: str, data: bytes) -> None:
         """Bytes from stdout or stderr as they arrive."""
         if not self._show:
-            self._kept.setdefault(stream, bytearray()).extend(data)
+            self._kept.setdefault(stream, bytearray()).extend(data[: self._left])
+            self.cut = self.cut or len(data) > self._left
+            self._left = max(0, self._left - len(data))
             return
         for line in self._lines.add(OutputReceived(self._name, 0, stream, data)):
             self._terminal.data(self._prefix + line)

@@ -150,6 +150,19 @@ def test_exec_runs_everywhere_with_the_instance_in_front(shop: Program) -> None:
     assert [(i["name"], i["exit_code"], i["stdout"]) for i in found["instances"]][0][1:] == (0, "b\n")
 
 
+def test_exec_keeps_so_much_of_a_host_and_says_when_it_cut(shop: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opsflow.cli.hosts.KEPT", 10)
+    shop.engine.exec_answers["many"] = (0, b"12345678", b"abcdefgh")
+    shop.engine.exec_answers["few"] = (0, b"1234567", b"abc")
+    answer = shop("exec", "shop", "--only", "app1", "--json", "--", "many")
+    (found,) = answer.json["instances"]
+    assert (found["stdout"], found["stderr"], found["cut"]) == ("12345678", "ab", True)
+    assert answer.err == "[app1] printed more than 10 bytes; what came after that was dropped\n"
+    answer = shop("exec", "shop", "--only", "app1", "--json", "--", "few")
+    (found,) = answer.json["instances"]
+    assert (found["stdout"], found["stderr"], found["cut"], answer.err) == ("1234567", "abc", False, "")
+
+
 def test_exec_that_fails_somewhere_is_1_and_unreachable_is_69(shop: Program) -> None:
     shop.engine.exec_answers["false"] = (1, b"", b"oh no\n")
     answer = shop("exec", "shop", "--only", "app1", "--", "false")
