@@ -159,7 +159,7 @@ class Controller:
         options: RunOptions = _DEFAULTS,
         cancel: threading.Event | None = None,
     ) -> Outcome:
-        """Go back to the release before the current one."""
+        """Go back to the release before the current one; after a failed deploy, to the last one that succeeded."""
         return self._deploying.rollback(app, targets, options, cancel)
 
     def retry(

@@ -64,7 +64,7 @@ class Deploying:
         )
 
     def rollback(self, app: str, targets: Targets, options: RunOptions, cancel: threading.Event | None) -> Outcome:
-        """Go back to the release before the current one.
+        """Go back to the release before the current one; after a failed deploy, to the last one that succeeded.
 
         Raises:
             UsageError: an instance has no earlier release; nothing ran.
@@ -72,7 +72,7 @@ class Deploying:
         self._declared(app)
         observed = self._begin(options)
         names = self._deployed(app, observed, targets, "rolled back")
-        stuck = [name for name in names if not observed.instances[name].apps[app].previous]
+        stuck = [name for name in names if observed.instances[name].apps[app].rollback_to is None]
         if stuck:
             raise UsageError(
                 f"{app} has no earlier release on {', '.join(stuck)}; nothing was rolled back",

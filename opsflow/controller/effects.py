@@ -17,10 +17,13 @@ from opsflow.planning.inputs import app_digest, app_key
 Effect = Callable[[InstanceState], InstanceState]
 
 
-def beginning_of(command: Command) -> Effect:
+def beginning_of(command: Command, node: NodeSnapshot | None) -> Effect:
     """What it means for the record that ``command`` begins: nobody knows how far it will come."""
     if command.type is CommandType.CONFIGURE:
         return lambda state: _without(state, command.type.value)
+    if command.type is CommandType.DEPLOY and node is not None:
+        apps = [app for app in node.apps if app.deploy]
+        return lambda state: _attempted(state, apps)
     return lambda state: state
 
 
@@ -54,6 +57,15 @@ def effect_of(
 
 def _applied(state: InstanceState, digests: dict[str, str]) -> InstanceState:
     return state.model_copy(update={"applied": {**state.applied, **digests}})
+
+
+def _attempted(state: InstanceState, apps: list[AppSnapshot]) -> InstanceState:
+    began = {
+        app.name: there.model_copy(update={"attempted": app.release})
+        for app in apps
+        if (there := state.apps.get(app.name)) and there.release != app.release
+    }
+    return state.model_copy(update={"apps": {**state.apps, **began}})
 
 
 def _without(state: InstanceState, *keys: str) -> InstanceState:
@@ -102,6 +114,7 @@ def _rolled_back(state: InstanceState, apps: list[AppSnapshot], stack: Stack, no
                 "release": app.release,
                 "previous": previous,
                 "revisions": {name: there.revision_of(name) for name in previous},
+                "attempted": "",
                 "at": now,
                 "pinned": pinned,
             }

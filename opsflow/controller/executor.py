@@ -128,7 +128,7 @@ class Executor:
         state = observed.instances[command.instance]
         mine = self._parts.stack.apps_of(state.layers)
         if command.type is CommandType.ROLLBACK:
-            back = {app: state.apps[app].previous[0] for app in command.apps}
+            back = {app: to for app in command.apps if (to := state.apps[app].rollback_to)}
             return AppsNow(deploying=command.apps, rollback_to=back)
         if command.type in (CommandType.SETUP, CommandType.DEPLOY):
             wanted = command.apps if command.type is CommandType.DEPLOY else mine
@@ -164,7 +164,7 @@ class Executor:
         if self._work.options.checking:
             self._work.ledger.write(news, changes=changes)
         else:
-            self._work.records.update(command.instance, beginning_of(running), news, changes=changes)
+            self._work.records.update(command.instance, beginning_of(running, node), news, changes=changes)
         self._work.note(running)
         return running
 

@@ -48,11 +48,18 @@ class Deployed(Model):
     """Earlier releases that are still there, newest first: what rollback goes back to."""
     revisions: Mapping[str, str] = Field(default_factory=dict)
     """Earlier release -> its whole revision; records of earlier versions have none."""
+    attempted: str = ""
+    """Release of a later deploy that began and did not succeed: on the instance it may be the current one."""
     deploy_to: str
     """Its directory on the instance, kept so that an app which left the stack file can still be undeployed."""
     at: datetime
     pinned: bool = False
     """Somebody chose this revision (`deploy --revision`, rollback): instances that are set up later get the same."""
+
+    @property
+    def rollback_to(self) -> str | None:
+        """Where rollback goes: after a failed deploy to this release, else to the one before; None: nowhere."""
+        return self.release if self.attempted else next(iter(self.previous), None)
 
     def revision_of(self, release: str) -> str:
         """The revision of this or an earlier release, as much of it as is known."""

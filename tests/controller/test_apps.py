@@ -76,6 +76,54 @@ def test_a_failed_deploy_leaves_the_record_as_it_was(world):
     assert world.statuses()["app1"] == "online"
 
 
+def test_a_rollback_after_a_failed_deploy_goes_to_the_last_release_that_succeeded(world):
+    for letter in "bc":
+        world.sources.head = letter
+        if letter == "c":
+            # It may have switched to the release before it failed.
+            world.engine.fail("app1", "release.deploy", times=1)
+        deploy(world)
+    assert (app(world).release, app(world).attempted) == (B, C)
+    world.forget()
+    outcome = world.do(lambda c: c.rollback("storefront", Targets(only=("app1",))))
+    assert outcome.exit_code is ExitCode.OK
+    (snapshot,) = world.engine.jobs[0].node.apps
+    assert (snapshot.rollback_to, snapshot.release, snapshot.revision) == (B, B, "b" * 40)
+    assert (app(world).release, app(world).previous, app(world).attempted) == (B, (A,), "")
+    world.do(lambda c: c.rollback("storefront", Targets(only=("app1",))))
+    assert (app(world).release, app(world).previous) == (A, ())
+
+
+def test_the_first_failed_deploy_can_be_rolled_back_too(world):
+    world.sources.head = "b"
+    world.engine.fail("app1", "release.deploy", times=1)
+    deploy(world)
+    world.do(lambda c: c.rollback("storefront", Targets(only=("app1",))))
+    assert (app(world).release, app(world).attempted, world.engine.jobs[-1].node.apps[0].rollback_to) == (A, "", A)
+
+
+def test_a_deploy_that_succeeds_ends_the_attempt_before_it(world):
+    world.sources.head = "b"
+    world.engine.fail("app1", "release.deploy", times=1)
+    deploy(world)
+    deploy(world)
+    assert (app(world).release, app(world).previous, app(world).attempted) == (B, (A,), "")
+
+
+def test_a_failed_deploy_of_the_release_that_is_there_is_rolled_back_to_the_one_before(world):
+    world.sources.head = "b"
+    deploy(world)
+    world.engine.fail("app1", "release.deploy", times=1)
+    deploy(world)
+    assert (app(world).release, app(world).attempted, app(world).rollback_to) == (B, "", A)
+
+
+def test_checking_a_deploy_is_no_attempt(world):
+    world.sources.head = "b"
+    world.do(lambda c: c.deploy("storefront", options=RunOptions(mode=Mode.CHECK)))
+    assert app(world).attempted == ""
+
+
 def test_a_rollback_goes_back_release_by_release_and_no_further(world):
     for letter in "bc":
         world.sources.head = letter
