@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from opsflow.cli import completions
-from opsflow.cli.carry_out import Action, carry_out, opened, targets_of
+from opsflow.cli.agreement import carry_out_plan
+from opsflow.cli.carry_out import Action, carry_out, targets_of
 from opsflow.cli.invocation import Invocation
 from opsflow.cli.names import StackArgument
 from opsflow.cli.options import Locking, Streaming, TargetOptions, command, commands
-from opsflow.cli.plan import plan_lines, show_only
-from opsflow.cli.progress import Fan
 from opsflow.errors import CannotRestart, ExitCode
 
 if TYPE_CHECKING:
@@ -119,17 +118,12 @@ def destroy(invocation: Invocation, output: Streaming, locking: Locking, stack: 
     Asks for the stack's name. Without a terminal and without -y it only shows what would be done.
     """
     loaded = invocation.load(stack)
-    name = loaded.stack.name
-    if not locking.yes and not invocation.terminal.interactive:
-        with invocation.project.planner(loaded, Fan()) as planner:
-            return show_only(invocation, output, planner.plan_destroy())
-    with opened(invocation, loaded, output, locking) as work:
-        made = work.controller.plan_destroy()
-        if made.empty:
-            return show_only(invocation, output, made)
-        terminal = invocation.terminal
-        terminal.note("\n".join(plan_lines(terminal, made, data=False)))
-        if not locking.yes and terminal.ask(f"\nType the stack's name to destroy it ({name}): ") != name:
-            terminal.note("That is not its name. Nothing was done.")
-            return ExitCode.FAILED
-        return work.do(lambda controller, cancel: controller.apply(made, cancel))
+    name, terminal = loaded.stack.name, invocation.terminal
+
+    def refusal() -> int | None:
+        if terminal.ask(f"\nType the stack's name to destroy it ({name}): ") == name:
+            return None
+        terminal.note("That is not its name. Nothing was done.")
+        return ExitCode.FAILED
+
+    return carry_out_plan(invocation, loaded, output, locking, lambda controller: controller.plan_destroy(), refusal)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from opsflow.cli import completions
+from opsflow.cli.agreement import apply_plan, carry_out_plan, plan_lines
 from opsflow.cli.carry_out import opened, targets_of
 from opsflow.cli.invocation import Invocation
 from opsflow.cli.names import StackArgument, events_or_recipes
 from opsflow.cli.options import Locking, Output, Streaming, TargetOptions, command, commands
 from opsflow.cli.progress import Fan
 from opsflow.cli.terminal import Terminal
-from opsflow.cli.text import clean, one_line
+from opsflow.cli.text import one_line
 from opsflow.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from opsflow.planning import Plan
 
 app = commands()
-WIDEST = 120
-_COLORS = {"+": "green", "~": "yellow", "-": "red", "!": "cyan"}
 
 
 @command(app)
@@ -95,44 +94,21 @@ def up(
     Shows the plan and asks. Without a terminal and without -y it only shows the plan.
     """
     loaded = invocation.load(stack)
-    saved = _load(plan, loaded.stack.name) if plan else None
-    if saved is None and not locking.yes and not invocation.terminal.interactive:
-        with invocation.project.planner(loaded, Fan()) as planner:
-            return show_only(invocation, output, planner.plan_up())
-    with opened(invocation, loaded, output, locking) as work:
-        made = saved or work.controller.plan_up()
-        if made.empty:
-            return show_only(invocation, output, made)
-        invocation.terminal.note("\n".join(plan_lines(invocation.terminal, made, data=False)))
-        if not (locking.yes or saved or _agreed(invocation.terminal)):
-            invocation.terminal.note("Nothing was done.")
-            return ExitCode.OK
-        return work.do(lambda controller, cancel: controller.apply(made, cancel))
-
-
-def _agreed(terminal: Terminal) -> bool:
-    return terminal.ask("\nDo this? [y/N] ").lower() in ("y", "yes")
-
-
-def show_only(invocation: Invocation, output: Streaming, made: Plan) -> int:
-    """Show a plan that is not carried out, because it is empty or because nobody can be asked."""
     terminal = invocation.terminal
-    if output.jsonl:
-        terminal.emit_line({"type": "plan", **made.model_dump(mode="json")})
-    else:
-        terminal.emit(made.model_dump(mode="json"), output.format, plan_lines(terminal, made, data=True))
-    if not made.empty:
-        terminal.note("\nNothing was done: there is no terminal to ask on. Use -y to do it.")
+    if plan:
+        saved = _load(plan, loaded.stack.name)
+        with opened(invocation, loaded, output, locking) as work:
+            return apply_plan(invocation, output, work, saved)
+    return carry_out_plan(
+        invocation, loaded, output, locking, lambda controller: controller.plan_up(), lambda: _refusal(terminal)
+    )
+
+
+def _refusal(terminal: Terminal) -> int | None:
+    if terminal.ask("\nDo this? [y/N] ").lower() in ("y", "yes"):
+        return None
+    terminal.note("Nothing was done.")
     return ExitCode.OK
-
-
-def plan_lines(terminal: Terminal, made: Plan, *, data: bool) -> list[str]:
-    """A plan as people read it, for stdout (``data``) or stderr."""
-    from opsflow.planning.text import render
-
-    columns = (terminal.out_columns if data else terminal.err_columns) or 100
-    lines = render(made, max(40, min(columns, WIDEST)))
-    return [terminal.paint(clean(line.text), _COLORS.get(line.marker.value, ""), data=data) for line in lines]
 
 
 def _save(made: Plan, file: Path) -> None:

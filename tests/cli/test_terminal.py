@@ -127,6 +127,31 @@ def test_up_asks_on_a_terminal_and_does_it(project: Path) -> None:
     assert data(project, "status", "shop")["instances"][0]["status"] == "online"
 
 
+def test_others_may_write_while_the_question_waits(project: Path) -> None:
+    with on_a_terminal(project, "up", "shop") as screen:
+        screen.wait_for("Do this?")
+        assert here(project, "up", "shop", "-y")[0] == 0
+        screen.type("y\n")
+        assert screen.end() == 0
+        assert "The stack changed in the meantime." in screen.text
+        assert screen.text.count("Do this?") == 1, "then there was nothing to do"
+    assert len(data(project, "runs", "list")) == 1
+
+
+def test_another_plan_than_the_one_agreed_to_is_asked_for_again(project: Path) -> None:
+    with on_a_terminal(project, "up", "shop") as screen:
+        screen.wait_for("Do this?")
+        assert here(project, "start", "shop", "app1")[0] == 0
+        screen.type("y\n")
+        screen.wait_for("The stack changed in the meantime.")
+        screen.wait_for("Do this? [y/N] y")
+        screen.type("n\n")
+        assert screen.end() == 0
+        assert "Nothing was done." in screen.text
+        assert screen.text.count("create app1") == 1
+    assert [run["action"] for run in data(project, "runs", "list")] == ["start"]
+
+
 def test_interrupting_the_question_is_130(project: Path) -> None:
     with on_a_terminal(project, "up", "shop") as screen:
         screen.wait_for("Do this?")
