@@ -78,21 +78,20 @@ commands = Table(
     Index("commands_by_status", "status", "seq"),
 )
 
-results = Table(
-    "results",
-    metadata,
-    Column("command", String(80), ForeignKey("commands.id"), primary_key=True),
-    Column("body", LargeBinary, nullable=False),
-    Column("checksum", String(64), nullable=False),
-)
 
-node_snapshots = Table(
-    "node_snapshots",
-    metadata,
-    Column("command", String(80), ForeignKey("commands.id"), primary_key=True),
-    Column("body", LargeBinary, nullable=False),
-    Column("checksum", String(64), nullable=False),
-)
+def _of_commands(name: str) -> Table:
+    """Something big that each command has once, compressed."""
+    return Table(
+        name,
+        metadata,
+        Column("command", String(80), ForeignKey("commands.id"), primary_key=True),
+        Column("body", LargeBinary, nullable=False),
+        Column("checksum", String(64), nullable=False),
+    )
+
+
+results = _of_commands("results")
+node_snapshots = _of_commands("node_snapshots")
 
 journal = Table(
     "journal",
