@@ -6,12 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-HIDDEN = "*****"
+from opsflow.model.secrecy import is_secret_name
 
-SECRET_NAME = re.compile(
-    r"pas+w|pwd|passphrase|secret|token|credential|private_?key|ssh_?key$|api_?key|access_?key$|auth_?key",
-    re.IGNORECASE,
-)
 _NAMING = ("layers", "instances", "apps", "schedules")
 _URL_LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
 _ENTRY = re.compile(r"""^(?P<indent>\s*)(?:-\s+)?["']?(?P<key>[^\s"':#{\[][^"':{\[]*)["']?\s*:(?=\s|$)""")
@@ -31,7 +27,7 @@ class Span:
 
 def hides(key: str) -> bool:
     """Whether what stands under such a key is never shown."""
-    return key.strip() == "environment" or SECRET_NAME.search(key) is not None
+    return key.strip() == "environment" or is_secret_name(key)
 
 
 def is_secret(path: Sequence[str | int]) -> bool:
@@ -71,7 +67,7 @@ def _by_text(lines: Sequence[str], number: int) -> str:
     entry = _ENTRY.match(line)
     above = [key for key in _keys_above(lines, number) if hides(key)]
     if above:
-        named = entry is not None and not any(SECRET_NAME.search(key) for key in above)
+        named = entry is not None and not any(is_secret_name(key) for key in above)
         start = entry.end() if entry and named else len(line) - len(line.lstrip())
         return line[:start] + "*" * len(line[start:])
     if entry and hides(entry["key"]):

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opsflow.config.document import DataPath, Document, Mark, Place
-from opsflow.config.hiding import SECRET_NAME, Span, is_secret
+from opsflow.config.hiding import Span, is_secret
 from opsflow.config.nodes import DEEPEST, MOST_VALUES, Node, compose
 from opsflow.config.reading import Text
 from opsflow.config.scalars import Surprise, resolve
 from opsflow.errors import ConfigError, Problem
+from opsflow.model.secrecy import is_secret_name
 
 MERGE = "<<"
 MOST_PROBLEMS = 300
@@ -82,7 +83,7 @@ class _Walk:
         value = resolve(node.text)
         if not isinstance(value, Surprise):
             return value
-        if any(SECRET_NAME.search(str(step)) for step in path) or path[-1:] == ("value",):
+        if any(is_secret_name(str(step)) for step in path) or path[-1:] == ("value",):
             self._problem(node.start, path, "YAML would not read this as text", "put it in quotes")
         else:
             self._problem(node.start, path, value.message, value.hint)
