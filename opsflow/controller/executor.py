@@ -119,7 +119,7 @@ class Executor:
                 command=command.id,
                 sent_at=self._work.run.created_at.isoformat(),
             ),
-            over=command.attributes,
+            over=self._work.options.attributes,
             apps=self._apps(command),
         )
 

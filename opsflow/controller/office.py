@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from opsflow.controller.bundles import Bundles
@@ -13,10 +14,12 @@ from opsflow.controller.ledger import Ledger
 from opsflow.controller.parts import Parts
 from opsflow.controller.preflight import Planned, check
 from opsflow.controller.records import Records
+from opsflow.controller.secrets import kept
 from opsflow.controller.work import Work, as_request
 from opsflow.errors import ConfigError, Problem, StoreError
 from opsflow.lifecycle.reach import Candidate, Targets, select
 from opsflow.model.command import Run
+from opsflow.model.secrecy import secret_values
 from opsflow.model.state import InstanceStatus, StackState
 from opsflow.planning import Inputs
 
@@ -108,13 +111,16 @@ class Office:
         if lease is None:
             raise StoreError("this controller only reads")
         options = options or RunOptions()
+        redact = self.parts.redact
+        redact.add(*secret_values(options.attributes))
+        remembered = replace(options, attributes=kept(options.attributes, redact), comment=redact.text(options.comment))
         run = Run(
             id=self.parts.store.next_run_id(lease),
             stack=self.parts.stack.name,
             action=action,
-            request=as_request(use, options, **(asked or {})),
+            request=as_request(use, remembered, **(asked or {})),
             actor=lease.owner,
-            comment=options.comment,
+            comment=remembered.comment,
             epoch=lease.epoch,
             created_at=self.parts.clock.now(),
         )

@@ -13,8 +13,10 @@ from opsflow.controller.deploying import Deploying
 from opsflow.controller.firing import Firing
 from opsflow.controller.office import Office, targets_from_data
 from opsflow.controller.powering import Powering
+from opsflow.controller.secrets import masked
 from opsflow.errors import UsageError
 from opsflow.lifecycle.reach import Targets
+from opsflow.model.attributes import merge
 from opsflow.model.command import CommandStatus, Run
 from opsflow.model.events import LifecycleEvent
 
@@ -53,11 +55,13 @@ class Retrying:
         Args:
             run_id: the run.
             failed_only: only on the instances on which it failed or was broken off.
-            options: where they differ from the default they replace those of the run.
+            options: where they differ from the default they replace those of the run; attributes are merged over
+                its own.
             cancel: breaks it off.
 
         Raises:
-            UsageError: no such run of this stack, or nothing of it failed.
+            UsageError: no such run of this stack, nothing of it failed, or it had secret attributes, which are not
+                kept and were not given again.
         """
         run = self._office.parts.store.run(run_id)
         if run is None or run.stack != self._office.parts.stack.name:
@@ -66,7 +70,7 @@ class Retrying:
         if failed_only:
             targets = replace(targets, layers=(), only=self._failed(run), exclude=())
         kept = RunOptions.from_data(_mapping(run.request.get("options")))
-        request = Request(run.request, targets, (options or RunOptions()).over(kept), cancel)
+        request = Request(run.request, targets, _over(options or RunOptions(), kept, run), cancel)
         use = str(run.request.get("use", ""))
         again = self._uses().get(use)
         if again is None:
@@ -106,6 +110,16 @@ class Retrying:
         if not failed and run.request.get("use") != "apply":
             raise UsageError(f"nothing of run {run.id} ({run.action}) failed")
         return tuple(failed)
+
+
+def _over(given: RunOptions, kept: RunOptions, run: Run) -> RunOptions:
+    attributes = merge(kept.attributes, given.attributes)
+    if lost := tuple(masked(attributes)):
+        raise UsageError(
+            f"run {run.id} ({run.action}) was given {', '.join(lost)}, which is secret and was not kept",
+            hint=f"give it again: {' '.join(f'--set {key}=VALUE' for key in lost)}",
+        )
+    return replace(given.over(kept), attributes=attributes)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from opsflow.controller.secrets import app_secrets
 from opsflow.model.attributes import Attributes, merge_all
+from opsflow.model.secrecy import secret_values
 from opsflow.model.snapshot import AppSnapshot, EventSnapshot, MemberSnapshot, NodeSnapshot
 from opsflow.model.stack import Stack
 from opsflow.model.state import Deployed, InstanceState, StackState
@@ -49,18 +50,30 @@ def node_snapshot(
     member, state = stack.members.get(name), observed.instances.get(name)
     layers = state.layers if state else member.layers if member else ()
     known = tuple(layer for layer in stack.layers if layer in layers)
+    merged, everyone = attributes(stack, name, known, over), tuple(members(stack, observed))
     return NodeSnapshot(
         stack=stack.name,
         name=name,
         layers=known,
-        members=tuple(members(stack, observed)),
+        members=everyone,
         layer_names=tuple(stack.layers),
-        attributes=attributes(stack, name, known, over),
+        attributes=merged,
         apps=tuple(_apps(stack, state, known, apps)),
         packages=tuple(dict.fromkeys(package for layer in known for package in stack.layers[layer].packages)),
         event=event,
-        secrets=tuple(secret for app in stack.apps_of(known) for secret in app_secrets(stack.apps[app])),
+        secrets=tuple(dict.fromkeys(_secrets(stack, known, merged, everyone))),
     )
+
+
+def _secrets(
+    stack: Stack, layers: tuple[str, ...], merged: Attributes, everyone: Iterable[MemberSnapshot]
+) -> Iterator[str]:
+    """What is secret of all that the recipes of an instance of these layers see."""
+    for app in stack.apps_of(layers):
+        yield from app_secrets(stack.apps[app])
+    yield from secret_values(merged)
+    for member in everyone:
+        yield from secret_values(member.data)
 
 
 def attributes(stack: Stack, name: str, layers: Sequence[str], over: Attributes) -> dict[str, object]:

@@ -13,6 +13,7 @@ from opsflow.controller.digests import Digests
 from opsflow.controller.ledger import Ledger, News
 from opsflow.controller.parts import Parts
 from opsflow.controller.records import Records
+from opsflow.controller.secrets import kept
 from opsflow.lifecycle.commands import BAD, advance, exit_code, run_status
 from opsflow.model.command import Command, CommandStatus, CommandType, Run
 from opsflow.model.result import HostResult, HostStatus
@@ -53,6 +54,8 @@ class Work:
         self.leaving: frozenset[str] = frozenset()
         """Instances that this request stops: they need no configure any more."""
         self._lock = threading.Lock()
+        self._kept = kept(options.attributes, parts.redact)
+        """The overrides as the records may hold them; what recipes see has the true ones."""
         self._commands: dict[str, Command] = {}
         self._results: dict[str, HostResult] = {}
         self._failures: dict[str, Failure] = {}
@@ -69,7 +72,7 @@ class Work:
                 instance=instance,
                 type=kind,
                 reason=reason,
-                attributes=self.options.attributes,
+                attributes=self._kept,
                 epoch=self.run.epoch,
                 created_at=self.parts.clock.now(),
                 **fields,

@@ -57,7 +57,7 @@ class Command(Model):
     recipes: tuple[str, ...] = ()
     apps: tuple[str, ...] = ()
     attributes: Attributes = Field(default_factory=dict)
-    """Custom JSON of this deployment only."""
+    """Custom JSON of this deployment only, secret values masked."""
     reason: str = ""
     """Why it was fired, such as 'app2 came online'."""
     status: CommandStatus = CommandStatus.PENDING

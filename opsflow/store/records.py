@@ -12,6 +12,7 @@ from pydantic_core import PydanticSerializationError
 
 from opsflow.errors import StoreError
 from opsflow.model.base import Model
+from opsflow.model.secrecy import without_secret_values
 from opsflow.model.snapshot import NodeSnapshot
 from opsflow.ports import Changes
 from opsflow.redact import MASK, Redactor
@@ -75,7 +76,11 @@ def without_secrets(snapshot: NodeSnapshot) -> NodeSnapshot:
     """What recipes saw, with every secret masked: a store is no place for them."""
     redact = Redactor(snapshot.secrets)
     masked = _masked(snapshot.model_dump(mode="json") | {"secrets": ()}, redact)
+    masked["attributes"] = without_secret_values(masked["attributes"], MASK)
+    for member in masked["members"]:
+        member["data"] = without_secret_values(member["data"], MASK)
     for app in masked["apps"]:
+        app["attributes"] = without_secret_values(app["attributes"], MASK)
         app["environment"] |= {key: MASK for key in app["secure"] if key in app["environment"]}
     return NodeSnapshot.model_validate(masked)
 
