@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from opsflow.errors import ExitCode, IllegalTransition
 from opsflow.model.command import CommandStatus as C
@@ -67,8 +67,3 @@ def exit_code(status: RunStatus, *, failed: int, unreachable: int) -> ExitCode:
     if status is RunStatus.SUCCESSFUL:
         return ExitCode.OK
     return ExitCode.UNREACHABLE if unreachable and not failed else ExitCode.FAILED
-
-
-def counts(statuses: Collection[C]) -> Mapping[C, int]:
-    """How many commands there are of each status, in the order of the statuses."""
-    return {status: number for status in C if (number := sum(found is status for found in statuses))}
