@@ -29,7 +29,7 @@ lock: ## Write requirements.lock anew (UPGRADE=1: with the newest versions)
 	@scripts/bootstrap
 	@scripts/lock
 
-docs: ## Write the generated pages of docs/ anew
+docs: ## Write the generated pages of docs/ and stacks/opsflow.schema.json anew
 	@scripts/bootstrap
 	@$(BIN)/python scripts/docs.py
 

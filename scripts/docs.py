@@ -1,6 +1,7 @@
-"""Write the generated pages of docs/ anew, or with --check say whether they are as the code is.
+"""Write the generated files anew, or with --check say whether they are as the code is.
 
-docs/reference/cli.md comes from the commands, docs/reference/stack-file.md from the models.
+docs/reference/cli.md comes from the commands, docs/reference/stack-file.md and stacks/opsflow.schema.json from the
+models.
 """
 
 from __future__ import annotations
@@ -14,16 +15,26 @@ import reference_stack_file
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-PAGES = {
+
+def _schema() -> str:
+    """What ``opsflow schema`` prints."""
+    from opsflow.cli.terminal import as_json
+    from opsflow.config import stack_schema
+
+    return as_json(stack_schema(), indent=2) + "\n"
+
+
+FILES = {
     "docs/reference/cli.md": reference_cli.page,
     "docs/reference/stack-file.md": reference_stack_file.page,
+    "stacks/opsflow.schema.json": _schema,
 }
 
 
 def main(arguments: list[str]) -> int:
-    """Write the pages; with --check only compare, and exit with 1 when one is out of date."""
+    """Write the files; with --check only compare, and exit with 1 when one is out of date."""
     stale = 0
-    for name, page in PAGES.items():
+    for name, page in FILES.items():
         file, text = ROOT / name, page()
         if file.exists() and file.read_text(encoding="utf-8") == text:
             continue

@@ -29,7 +29,8 @@ layers:
     instances: {web1: {}, web2: {}}
 ```
 
-Unknown keys are errors. A field without a default is required.
+Unknown keys are errors. Fields of what this version does not do yet
+([the list](../opsworks.md#what-is-not-there-yet)) are checked and kept.
 """
 
 NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null", Any: "anything"}

@@ -29,7 +29,9 @@ class EnvironmentValue(Model):
     """One environment variable; ``secure`` hides it from every output."""
 
     value: SecretStr
+    """What the variable is set to."""
     secure: bool = False
+    """Whether it is hidden from every output."""
 
     @field_validator("value")
     @classmethod
@@ -61,8 +63,11 @@ class SslConfiguration(Model):
     """Certificate and key of an app, in PEM."""
 
     certificate: str = Field(examples=["-----BEGIN CERTIFICATE----- ..."])
+    """The certificate."""
     private_key: SecretStr
+    """Its private key; hidden from every output."""
     chain: str | None = None
+    """The certificates between it and the root."""
 
     @model_validator(mode="after")
     def _pem(self) -> Self:
@@ -81,8 +86,11 @@ class DataSource(Model):
     """A database that the app uses."""
 
     type: Literal["RdsDbInstance", "OpsworksMysqlInstance", "AutoSelectOpsworksMysqlInstance", "None"] = "None"
+    """Which kind of database."""
     arn: str | None = None
+    """Which one; an RdsDbInstance needs it."""
     database_name: str | None = None
+    """The database on it."""
 
     @model_validator(mode="after")
     def _which(self) -> Self:
@@ -97,15 +105,23 @@ class App(Model):
     layers: Annotated[tuple[LayerName, ...], Field(min_length=1)]
     """The layers whose instances get the app."""
     source: Source
+    """Where its code comes from."""
     name: str | None = None
     """A longer name for people."""
     description: str = ""
+    """What it is, for people."""
     type: Literal["other", "static", "rails", "php", "nodejs", "java", "aws-flow-ruby"] = "other"
+    """What it is made with (OpsWorks: AppType); for recipes to look at."""
     environment: dict[EnvironmentKey, EnvironmentEntry] = Field(default_factory=dict)
+    """Environment variables; `{value: ..., secure: true}` hides one from every output."""
     domains: tuple[Domain, ...] = ()
+    """The names that it answers to."""
     enable_ssl: bool = False
+    """Whether it is served over HTTPS."""
     ssl_configuration: SslConfiguration | None = None
+    """Its certificate; needed with `enable_ssl`."""
     data_sources: tuple[DataSource, ...] = ()
+    """The databases that it uses."""
     attributes: Attributes = Field(default_factory=dict)
     """Settings for the recipes that deploy the app (OpsWorks: DocumentRoot and so on)."""
     deploy_to: AbsolutePath | None = None

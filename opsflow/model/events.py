@@ -33,10 +33,15 @@ class Recipes(Model):
     modules: tuple[ModuleName, ...] = ()
     """Modules whose functions `setup`, `configure`, `deploy`, `undeploy`, `shutdown` are bound where they exist."""
     setup: tuple[RecipeName, ...] = ()
+    """What `setup` runs, in order, after those of the modules."""
     configure: tuple[RecipeName, ...] = ()
+    """What `configure` runs, in order, after those of the modules."""
     deploy: tuple[RecipeName, ...] = ()
+    """What `deploy` runs, in order, after those of the modules."""
     undeploy: tuple[RecipeName, ...] = ()
+    """What `undeploy` runs, in order, after those of the modules."""
     shutdown: tuple[RecipeName, ...] = ()
+    """What `shutdown` runs, in order, after those of the modules."""
 
     def spelled_out(self, event: LifecycleEvent) -> tuple[str, ...]:
         """The recipes named for ``event`` (without those that the modules bring)."""

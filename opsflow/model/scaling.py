@@ -108,24 +108,33 @@ class UpScaling(Thresholds):
     """Start instances above these thresholds."""
 
     cpu: float | None = Field(default=80, ge=-1, le=100)
+    """Average CPU use of the layer in percent; -1 turns it off."""
     wait: int = Field(default=5, ge=1, le=100)
+    """Minutes that the threshold must be exceeded."""
     ignore: int = Field(default=5, ge=1, le=100)
+    """Minutes after a scaling event in which nothing more happens."""
 
 
 class DownScaling(Thresholds):
     """Stop instances below these thresholds."""
 
     cpu: float | None = Field(default=30, ge=-1, le=100)
+    """Average CPU use of the layer in percent; -1 turns it off."""
     wait: int = Field(default=10, ge=1, le=100)
+    """Minutes that the use must be below the threshold."""
     ignore: int = Field(default=10, ge=1, le=100)
+    """Minutes after a scaling event in which nothing more happens."""
 
 
 class Scaling(Model):
     """Load-based scaling of a layer."""
 
     enabled: bool = True
+    """Whether the layer is scaled."""
     up: UpScaling = Field(default_factory=UpScaling)
+    """When instances are started."""
     down: DownScaling = Field(default_factory=DownScaling)
+    """When instances are stopped."""
 
     @model_validator(mode="after")
     def _apart(self) -> Self:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Self
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from opsflow.errors import did_you_mean
 from opsflow.model.base import Misfit, Model
 from opsflow.model.events import LifecycleEvent
 from opsflow.model.names import InstanceName, LayerName, RecipeName
@@ -93,8 +93,7 @@ def _zones() -> frozenset[str]:
 
 def _zone(value: str) -> str:
     if value not in _zones():
-        close = get_close_matches(value[:100], _zones(), n=1)
-        hint = f"did you mean '{close[0]}'?" if close else "write a name such as Europe/Zurich"
+        hint = did_you_mean(value[:100], _zones()) or "write a name such as Europe/Zurich"
         raise Misfit(f"'{value[:100]}' is not a time zone of the IANA database", hint=hint)
     return value
 
@@ -116,12 +115,19 @@ class Schedule(Model):
     )
 
     cron: Cron
+    """Five fields as in crontab(5), or @hourly, @daily, @weekly or @monthly."""
     timezone: TimeZone = "UTC"
+    """The time zone of `cron`."""
     event: LifecycleEvent | None = None
+    """The lifecycle event to fire."""
     recipes: tuple[RecipeName, ...] = ()
+    """The recipes to run, instead of an event."""
     layers: tuple[LayerName, ...] = ()
+    """Only on instances of these layers."""
     instances: tuple[InstanceName, ...] = ()
+    """Only on these instances."""
     enabled: bool = Field(default=True)
+    """Whether it fires."""
 
     @model_validator(mode="after")
     def _one_job(self) -> Self:

@@ -33,7 +33,7 @@ KINDS = ("directory", "git", "archive", "s3")
 class Source(Model):
     """Exactly one of ``directory``, ``git``, ``archive`` and ``s3``.
 
-    Relative paths are relative to the stack file.
+    Relative paths are relative to the project (the directory above `stacks/`).
     """
 
     model_config = ConfigDict(
@@ -53,7 +53,9 @@ class Source(Model):
     sha256: Sha256 | None = None
     """Checksum of an archive, in lower-case hex."""
     username: str | None = None
+    """User for an https:// address."""
     password: SecretStr | None = None
+    """That user's password or token; hidden from every output."""
     ssh_key: SecretStr | None = None
     """Private key for a git repository, without a passphrase."""
     subdirectory: InsidePath | None = None

@@ -40,8 +40,11 @@ class RdsDbInstance(Model):
     rds_db_instance_arn: str = Field(
         pattern=r"^arn:[a-z-]+:rds:", examples=["arn:aws:rds:eu-west-1:123456789012:db:shop"]
     )
+    """Which database instance."""
     db_user: str
+    """The user that apps log in as."""
     db_password: SecretStr
+    """That user's password; hidden from every output."""
 
 
 class Stack(Model):
@@ -50,26 +53,37 @@ class Stack(Model):
     stack: StackName
     """The stack's name."""
     compute: Compute
+    """Where the machines come from."""
     layers: Annotated[dict[LayerName, Layer], Field(min_length=1)]
+    """The layers by their short names; their order counts for instances of several."""
     instances: dict[InstanceName, Instance] = Field(default_factory=dict)
     """Instances that are not written under one layer; each needs `layers`."""
     apps: dict[AppName, App] = Field(default_factory=dict)
+    """The code that is deployed, by name."""
     schedules: dict[ScheduleName, Schedule] = Field(default_factory=dict)
+    """Events that fire at certain times, by name."""
     attributes: Attributes = Field(default_factory=dict)
+    """Settings for recipes: stack < layer < instance < deployment; objects merge, arrays replace."""
     machine: MachineSettings = Field(default_factory=MachineSettings)
     """Defaults for all machines of the stack."""
     recipe_paths: tuple[InsidePath, ...] = ("recipes",)
     """Directories with recipe modules, relative to the project (the directory above `stacks/`)."""
     timeouts: Timeouts = Field(default_factory=Timeouts)
+    """Time limits; a layer may have its own."""
     description: str = ""
+    """What the stack is for, for people."""
     region: str | None = None
+    """Cloud region of the machines."""
     vpc_id: str | None = None
+    """Cloud network of the machines."""
     service_role_arn: str | None = None
+    """Cloud role that makes the machines."""
     hostname_theme: Literal[
         "Layer_Dependent", "Baked_Goods", "Clouds", "Europe_Cities", "Fruits", "Greek_Deities_and_Titans",
         "Legendary_creatures_from_Japan", "Planets_and_Moons", "Roman_Deities", "Scottish_Islands", "US_Cities",
         "Wild_Cats",
     ] = "Layer_Dependent"  # fmt: skip
+    """How instances without a name would be named (OpsWorks: HostnameTheme)."""
     use_opsworks_security_groups: bool = True
     """Whether cloud machines get security groups made for the stack; without, each layer needs `security_group_ids`."""
     rds_db_instances: tuple[RdsDbInstance, ...] = ()
@@ -77,6 +91,7 @@ class Stack(Model):
     elastic_ips: tuple[IpAddress, ...] = ()
     """Addresses that belong to the stack; an instance names its own in `elastic_ip`."""
     tags: Tags = Field(default_factory=dict)
+    """Tags of the stack's cloud machines."""
 
     @model_validator(mode="after")
     def _references(self) -> Self:

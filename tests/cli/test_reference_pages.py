@@ -28,6 +28,7 @@ def test_the_command_line_page_has_every_command_and_exit_code() -> None:
 def test_the_stack_file_page_has_no_gaps_in_its_links() -> None:
     lines = (ROOT / "docs/reference/stack-file.md").read_text().splitlines()
     sections = {line.removeprefix("## ").lower() for line in lines if line.startswith("## ")}
+    assert [line for line in lines if line.endswith("|  |")] == [], "a field without words"
     linked = {part.split(")")[0] for line in lines for part in line.split("](#")[1:]}
     assert {"stack", "layer", "instance", "app"} <= sections
     assert linked <= sections
