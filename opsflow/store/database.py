@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+
+from opsflow.store.failures import cause
 
 READ = ("PRAGMA query_only=ON", "PRAGMA trusted_schema=OFF")
 WRITE = (
@@ -34,7 +36,7 @@ class Database:
     def __init__(self, path: Path, busy_timeout: float) -> None:
         self.path = path
         self._busy_timeout = busy_timeout
-        self._reading = self._engine("ro", READ, "BEGIN")
+        self._reading = self._engine(self._reader, "BEGIN")
 
     def make_directory(self) -> None:
         """Make the directory if it is missing, private under any umask."""
@@ -67,7 +69,7 @@ class Database:
 
     def writer(self) -> Writer:
         """The connection that writes; the caller holds the lock."""
-        return Writer(self._engine("rw", WRITE, "BEGIN IMMEDIATE"))
+        return Writer(self._engine(lambda: self.connect("rw", WRITE), "BEGIN IMMEDIATE"))
 
     def close(self) -> None:
         """Close what is pooled."""
@@ -87,8 +89,25 @@ class Database:
             raise
         return connection
 
-    def _engine(self, mode: str, pragmas: tuple[str, ...], begin: str) -> Engine:
-        engine = create_engine("sqlite://", creator=lambda: self.connect(mode, pragmas), poolclass=NullPool)
+    def _reader(self) -> sqlite3.Connection:
+        """A connection that reads, also where SQLite cannot make the small file that it shares between processes."""
+        connection = self.connect("ro", READ)
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        except sqlite3.OperationalError as error:
+            connection.close()
+            # On a read-only or full disk. Without a log nobody writes, and the file alone is all there is.
+            if cause(error) not in ("SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_READONLY") or self._has_log():
+                raise
+            return self.connect("ro&immutable=1", READ)
+        return connection
+
+    def _has_log(self) -> bool:
+        log = self.path.with_name(self.path.name + "-wal")
+        return not self.path.exists() or (log.exists() and log.stat().st_size > 0)
+
+    def _engine(self, connect: Callable[[], sqlite3.Connection], begin: str) -> Engine:
+        engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
         return engine
 

@@ -32,6 +32,9 @@ CAUSES: dict[str, tuple[str, str]] = {
     ),
 }  # fmt: skip
 
+NO_ROOM = ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMOPEN", "SQLITE_IOERR_SHMMAP")
+"""The disk has no room for the small file that connections share; nothing was written wrongly."""
+
 OS_CAUSES: dict[int, str] = {
     errno.ENOSPC: "SQLITE_FULL",
     errno.EDQUOT: "SQLITE_FULL",
@@ -72,4 +75,6 @@ def cause(error: BaseException) -> str:
     if isinstance(error, OSError):
         return OS_CAUSES.get(error.errno or 0, "")
     name = getattr(error, "sqlite_errorname", "") or ""
+    if name in NO_ROOM:
+        return "SQLITE_FULL"
     return "_".join(name.split("_")[:2])
