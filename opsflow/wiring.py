@@ -285,7 +285,7 @@ def find_root(start: Path) -> Path | None:
 
 
 def require_root(start: Path) -> Path:
-    """The same.
+    """The nearest directory at or above ``start`` that contains ``stacks/``.
 
     Raises:
         UsageError: there is none.

@@ -43,6 +43,11 @@ def test_links_lead_somewhere(name: str) -> None:
     assert broken == []
 
 
+def test_the_index_names_every_page() -> None:
+    pages = {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*.md")} - {"index.md"}
+    assert set(re.findall(r"\]\(([^)]+)\)", _text("docs/index.md"))) == pages
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_that_is_named_exists(name: str) -> None:
     named = set(re.findall(r"(?:`|^\$ )opsflow ([a-z]+)", _text(name), flags=re.MULTILINE))

@@ -63,9 +63,11 @@ TEMPLATE = """\
 
 INVENTORY = """\
 # Machines that exist already. To use them: compute: {provider: static} in a stack file, whose instances have the names
-# of these hosts.
+# of these hosts. For example:
+#
+# hosts:
+#   web1: {address: 192.0.2.10, user: admin}
 hosts: {}
-#  web1: {address: 192.0.2.10, user: admin}
 """
 
 IGNORED = """\
