@@ -21,10 +21,22 @@
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+
+
+def closest(name: str, candidates: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The candidate that is most like ``name``, if one is like it at all."""
+    return next(iter(difflib.get_close_matches(name, list(candidates), n=1, cutoff=cutoff)), None)
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str | None:
+    """A question with the candidate that is most like ``name``, to be shown as a hint."""
+    close = closest(name, candidates)
+    return None if close is None else f"did you mean '{close}'?"
 
 
 class ExitCode(IntEnum):

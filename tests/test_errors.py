@@ -107,3 +107,10 @@ class TestProblems:
         shown, caret = str(Problem("a.yml", "x", 1, 4, snippet="\t\x1b[X")).splitlines()[1:3]
         assert shown == "      [X"
         assert shown[caret.index("^")] == "X"
+
+
+def test_the_most_similar_name_is_asked_for() -> None:
+    assert errors.closest("app11", ["lb1", "app1"]) == "app1"
+    assert errors.did_you_mean("app11", ["lb1", "app1"]) == "did you mean 'app1'?"
+    assert errors.did_you_mean("xyz", ["lb1", "app1"]) is None
+    assert errors.did_you_mean("xyz", []) is None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from opsflow.errors import UsageError
+from opsflow.errors import UsageError, did_you_mean
 from opsflow.model.attributes import merge
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
@@ -72,8 +71,5 @@ def seconds(option: str, text: str) -> float:
 def suggestion(name: str, known: Iterable[str]) -> str:
     """``did you mean 'app1'?``, or what there is, or nothing."""
     names = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean '{close[0]}'?"
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f"there is {shown}" if names else ""
+    return did_you_mean(name, names) or (f"there is {shown}" if names else "")

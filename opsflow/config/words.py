@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection
 
+from opsflow.errors import did_you_mean as closest_question
 from opsflow.model.instance import MachineSettings
 
 RENAMED = {
@@ -95,8 +95,7 @@ def instead_of(key: str, known: Collection[str]) -> str:
 def did_you_mean(name: str, known: Collection[str]) -> str | None:
     """A question that names the most similar known name."""
     # Comparing is slow; a file that is all wrong must not take minutes to say so.
-    close = difflib.get_close_matches(name[:60].lower(), list(known)[:200], n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else None
+    return closest_question(name[:60].lower(), list(known)[:200])
 
 
 def _snake_case(key: str) -> str:

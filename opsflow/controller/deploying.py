@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Callable
 
@@ -10,7 +9,7 @@ from opsflow.controller.context import Outcome, RunOptions
 from opsflow.controller.firing import Firing
 from opsflow.controller.office import Office, targets_as_data
 from opsflow.controller.rollout import check_options
-from opsflow.errors import UsageError
+from opsflow.errors import UsageError, did_you_mean
 from opsflow.lifecycle.reach import ONLINE, Candidate, Targets
 from opsflow.model.command import CommandType
 from opsflow.model.state import StackState
@@ -96,9 +95,7 @@ class Deploying:
 
     def _declared(self, app: str) -> None:
         if app not in self._stack.apps:
-            close = difflib.get_close_matches(app, self._stack.apps, n=1)
-            there = ", ".join(self._stack.apps) or "none"
-            hint = f"did you mean '{close[0]}'?" if close else f"the stack has {there}"
+            hint = did_you_mean(app, self._stack.apps) or f"the stack has {', '.join(self._stack.apps) or 'none'}"
             raise UsageError(f"there is no app '{app}'", hint=hint)
 
     def _deployed(self, app: str, observed: StackState, targets: Targets, doing: str) -> tuple[str, ...]:

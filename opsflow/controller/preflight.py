@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from opsflow.controller.parts import Parts
 from opsflow.controller.snapshots import AppsNow, node_snapshot
-from opsflow.errors import Problem, RecipeError
+from opsflow.errors import Problem, RecipeError, did_you_mean
 from opsflow.lifecycle.runlists import Functions, UnknownRecipe, unknown_recipes
 from opsflow.model.attributes import Attributes
 from opsflow.model.machine import Machine, MachineState
@@ -44,12 +43,11 @@ def check(
 def _problem(parts: Parts, unknown: UnknownRecipe, functions: Functions) -> Problem:
     kind = "recipe module" if unknown.is_module else "recipe"
     there = list(functions) if unknown.is_module else [f"{m}.{f}" for m in functions for f in _names(functions, m)]
-    close = difflib.get_close_matches(unknown.name, there, n=1)
     return Problem(
         file=str(parts.context.file),
         path=unknown.path,
         message=f"there is no {kind} '{unknown.name}' on the recipe paths",
-        hint=f"did you mean '{close[0]}'?" if close else f"looked in {', '.join(parts.stack.recipe_paths)}",
+        hint=did_you_mean(unknown.name, there) or f"looked in {', '.join(parts.stack.recipe_paths)}",
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from opsflow.errors import UsageError
+from opsflow.errors import UsageError, did_you_mean
 from opsflow.lifecycle.states import TRANSITIONS, Trigger
 from opsflow.model.command import CommandType
 from opsflow.model.state import InstanceStatus
@@ -109,8 +108,7 @@ def _matches(candidate: Candidate, targets: Targets) -> bool:
 def _known(kind: str, asked: Iterable[str], there: Sequence[str]) -> None:
     for name in asked:
         if name not in there:
-            close = difflib.get_close_matches(name, there, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"the stack has {', '.join(there) or 'none'}"
+            hint = did_you_mean(name, there) or f"the stack has {', '.join(there) or 'none'}"
             raise UsageError(f"there is no {kind} '{name}'", hint=hint)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from opsflow.errors import ProviderError
+from opsflow.errors import ProviderError, did_you_mean
 from opsflow.model.attributes import Attributes
 
 
@@ -33,11 +32,10 @@ class Options(BaseModel):
         """
         for name in options:
             if name not in cls.model_fields:
-                close = difflib.get_close_matches(name, cls.model_fields, n=1)
-                meant = f"; did you mean '{close[0]}'?" if close else ""
+                meant = did_you_mean(name, cls.model_fields)
                 known = ", ".join(cls.model_fields)
                 raise ProviderError(
-                    f"compute/options/{name}: the sandbox provider has no such option{meant}",
+                    f"compute/options/{name}: the sandbox provider has no such option{f'; {meant}' if meant else ''}",
                     hint=f"Its options are {known}.",
                 )
         try:

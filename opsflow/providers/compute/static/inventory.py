@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from opsflow.errors import ConfigError, Problem, ProviderError
+from opsflow.errors import ConfigError, Problem, ProviderError, did_you_mean
 
 
 class InventoryError(ConfigError, ProviderError):
@@ -61,11 +60,10 @@ class Inventory(BaseModel):
         """
         host = self.hosts.get(name)
         if host is None:
-            close = difflib.get_close_matches(name, self.hosts, n=1)
-            meant = f"; did you mean '{close[0]}'?" if close else ""
+            meant = did_you_mean(name, self.hosts)
             some = ", ".join(list(self.hosts)[:10]) or "none"
             raise ProviderError(
-                f"{self.file}: there is no host '{name}'{meant}",
+                f"{self.file}: there is no host '{name}'{f'; {meant}' if meant else ''}",
                 hint=f"Its hosts: {some}. Give the instance host: NAME to use another one.",
             )
         if host.refused:

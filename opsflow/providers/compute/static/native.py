@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from opsflow.errors import closest
 from opsflow.providers.compute.static.inventory import Host, Inventory, make_host, wrong
 from opsflow.providers.compute.static.ranges import expand
 
@@ -136,19 +136,19 @@ def _mapping(file: Path, path: str, value: object) -> Mapping[str, Any]:
 def _known(file: Path, path: str, fields: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in fields:
         if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"Did you mean '{close[0]}'?" if close else f"Known here: {', '.join(known)}."
+            close = closest(str(key), known)
+            hint = f"Did you mean '{close}'?" if close else f"Known here: {', '.join(known)}."
             raise wrong(file, "unknown key", path=f"{path}/{key}".lstrip("/"), hint=hint)
 
 
 def _close(file: Path, path: str, fields: Mapping[str, Any]) -> None:
     """A typing error in a connection field must not silently become data."""
     for key in fields:
-        close = difflib.get_close_matches(str(key), FIELDS, n=1, cutoff=0.8)
+        close = closest(str(key), FIELDS, cutoff=0.8)
         if key not in FIELDS and key != "name" and close:
             raise wrong(
                 file,
                 "unknown key",
                 path=f"{path}/{key}",
-                hint=f"Did you mean '{close[0]}'? Your own data can stand under 'data'.",
+                hint=f"Did you mean '{close}'? Your own data can stand under 'data'.",
             )
