@@ -67,7 +67,7 @@ def rollback(
     stack: StackArgument,
     app_name: AppArgument,
 ) -> int:
-    """Go back to the release before the current one, where it is still there."""
+    """Go back to the release before the current one; after a failed deploy, to the last one that succeeded."""
     loaded = invocation.load(stack)
     name = known_app(loaded.stack, app_name)
     options, selected = run_options(running), targets_of(targets)

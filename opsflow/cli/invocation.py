@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from opsflow.cli.argv import shown
 from opsflow.cli.options import Common
 from opsflow.cli.terminal import Terminal
+from opsflow.errors import UsageError
 from opsflow.wiring import Adapters, Project, open_project, require_root
 
 if TYPE_CHECKING:
@@ -50,6 +51,19 @@ class Invocation:
         if self.directory is not None:
             return open_project(require_root(self.directory), self.adapters)
         return open_project(require_root(Path.cwd()), self.adapters)
+
+    def only_stack(self) -> str:
+        """The name of the project's stack, where nobody says which.
+
+        Raises:
+            UsageError: there is none, or there are several.
+        """
+        names = self.project.stacks()
+        if not names:
+            raise UsageError("this project has no stack file: stacks/NAME.yml is missing")
+        if len(names) > 1:
+            raise UsageError("which stack? This project has several", hint=", ".join(names))
+        return names[0]
 
     def load(self, stack: str) -> LoadedStack:
         """Load a stack by name or file; a file outside any project is its own project.

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from opsflow.cli import report
+from opsflow.cli import completions, report
 from opsflow.cli.formats import Format
 from opsflow.cli.invocation import Invocation
-from opsflow.cli.names import StackArgument
 from opsflow.cli.options import Output, command, commands
 from opsflow.cli.terminal import Terminal, as_json
 from opsflow.errors import ExitCode
@@ -24,7 +23,12 @@ INTERVAL = 1.0
 def status(
     invocation: Invocation,
     output: Output,
-    stack: StackArgument,
+    stack: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="STACK", autocompletion=completions.stacks, help="A stack's name or file; default: the only one."
+        ),
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Show it again whenever something changes; ^C ends.")
     ] = False,
@@ -33,7 +37,7 @@ def status(
 
     Instances that are declared and were never created are shown as stopped, with the note "not created".
     """
-    loaded = invocation.load(stack)
+    loaded = invocation.load(stack or invocation.only_stack())
     with invocation.project.reader() as store:
         if watch:
             return _watch(

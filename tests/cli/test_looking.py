@@ -88,6 +88,18 @@ def test_runs_list_show_and_logs(shop: Program) -> None:
     assert {"instance", "event", "operation", "command", "exit_code", "stdout", "stderr"} <= records[0].keys()
 
 
+def test_status_needs_no_stack_when_there_is_only_one(shop: Program) -> None:
+    assert shop("status").out == shop("status", "shop").out
+    file = shop.root / "stacks" / "shop.yml"
+    (shop.root / "stacks" / "blog.yml").write_text(file.read_text().replace("stack: shop", "stack: blog"))
+    answer = shop("status")
+    assert (answer.code, answer.err) == (64, "error: which stack? This project has several\nhint: blog, shop\n")
+    for each in (file, shop.root / "stacks" / "blog.yml"):
+        each.unlink()
+    answer = shop("status")
+    assert (answer.code, answer.err) == (64, "error: this project has no stack file: stacks/NAME.yml is missing\n")
+
+
 def test_runs_of_a_project_without_any(opsflow: Program) -> None:
     answer = opsflow("runs", "list")
     assert (answer.code, answer.out, answer.err) == (0, "", "No runs yet.\n")

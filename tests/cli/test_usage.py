@@ -45,7 +45,7 @@ def test_no_command_at_all_shows_the_help_and_is_a_usage_error(opsflow: Program)
     [
         (("statsu", "shop"), "Did you mean 'status'"),
         (("status", "shop", "--jsn"), "No such option: --jsn"),
-        (("status",), "Missing argument 'STACK'"),
+        (("plan",), "Missing argument 'STACK'"),
         (("status", "shop", "-o", "xml"), "'xml' is not one of"),
         (("status", "shpo"), "did you mean 'shop'"),
         (("status", "./nothing.yml"), "nothing.yml"),
