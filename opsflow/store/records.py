@@ -73,25 +73,31 @@ def damaged(what: str, why: str) -> StoreError:
 
 
 def without_secrets(snapshot: NodeSnapshot) -> NodeSnapshot:
-    """What recipes saw, with every secret masked: a store is no place for them."""
+    """What recipes saw, with every secret masked: a store is no place for them. Names and addresses stay."""
     redact = Redactor(snapshot.secrets)
-    masked = _masked(snapshot.model_dump(mode="json") | {"secrets": ()}, redact)
-    masked["attributes"] = without_secret_values(masked["attributes"], MASK)
-    for member in masked["members"]:
-        member["data"] = without_secret_values(member["data"], MASK)
-    for app in masked["apps"]:
-        app["attributes"] = without_secret_values(app["attributes"], MASK)
-        app["environment"] |= {key: MASK for key in app["secure"] if key in app["environment"]}
-    return NodeSnapshot.model_validate(masked)
+    kept = snapshot.model_dump(mode="json") | {"secrets": ()}
+    kept["attributes"] = _masked(kept["attributes"], redact)
+    kept["event"]["reason"] = redact.text(kept["event"]["reason"])
+    for member in kept["members"]:
+        member["data"] = _masked(member["data"], redact)
+    for app in kept["apps"]:
+        app["attributes"] = _masked(app["attributes"], redact)
+        secure = {key: MASK for key in app["secure"] if key in app["environment"]}
+        app["environment"] = {key: redact.text(value) for key, value in app["environment"].items()} | secure
+    return NodeSnapshot.model_validate(kept)
 
 
-def _masked(value: Any, redact: Redactor) -> Any:
+def _masked(data: Any, redact: Redactor) -> Any:
+    return _redacted(without_secret_values(data, MASK), redact)
+
+
+def _redacted(value: Any, redact: Redactor) -> Any:
     if isinstance(value, str):
         return redact.text(value)
     if isinstance(value, Mapping):
-        return {key: _masked(item, redact) for key, item in value.items()}
+        return {key: _redacted(item, redact) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_masked(item, redact) for item in value]
+        return [_redacted(item, redact) for item in value]
     return value
 
 

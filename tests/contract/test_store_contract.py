@@ -17,6 +17,7 @@ from opsflow.model.result import CommandOutput, HostResult, HostStatus, Operatio
 from opsflow.model.snapshot import AppSnapshot, EventSnapshot, MemberSnapshot, NodeSnapshot
 from opsflow.model.state import Deployed, InstanceState, InstanceStatus
 from opsflow.ports import Changes, Store
+from opsflow.redact import MASK
 from opsflow.store.memory import Backing, MemoryStore
 from opsflow.store.sql import SqlStore
 
@@ -282,6 +283,29 @@ def test_secrets_of_a_node_are_not_stored(store: Store) -> None:
     assert stored.secrets == ()
     assert stored.attributes["plain"] == 5
     assert stored.apps[0].environment["PORT"] == "80"
+
+
+def test_a_name_that_contains_a_secret_is_stored_as_it_is(store: Store) -> None:
+    app = AppSnapshot(name="storefront", layers=("frontend",), revision="r", release="r", deploy_to="/srv/storefront")
+    seen = node(secrets=("storefront", "frontend", "host-1"), name="host-1", layers=("frontend",), apps=(app,))
+    write(store, runs=[run(1)], commands=[command("a")], node_snapshots=[("a", seen)])
+    assert store.node_snapshot("a") == seen.model_copy(update={"secrets": ()})
+
+
+def test_values_with_secret_names_are_not_stored(store: Store) -> None:
+    app = AppSnapshot(
+        name="web", layers=("app",), revision="r", release="r", deploy_to="/srv/web", attributes={"api_key": 12345678}
+    )
+    write(
+        store,
+        runs=[run(1)],
+        commands=[command("a")],
+        node_snapshots=[("a", node(attributes={"db": {"password": "abc", "port": 1}}, apps=(app,)))],
+    )
+    stored = store.node_snapshot("a")
+    assert stored is not None
+    assert (stored.attributes["db"]["port"], stored.attributes["db"]["password"]) == (1, MASK)
+    assert stored.apps[0].attributes["api_key"] == MASK
 
 
 def test_big_results(store: Store) -> None:
