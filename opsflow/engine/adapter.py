@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -21,6 +22,7 @@ from typing import Any
 import pyinfra.api.arguments as pyinfra_arguments
 import pyinfra.api.host as pyinfra_host
 import pyinfra.api.inventory as pyinfra_inventory
+import pyinfra.local as pyinfra_local
 import pyinfra.operations.util.files as pyinfra_files
 from pyinfra import logger as pyinfra_logger
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
@@ -59,6 +61,10 @@ REFUSED_OPERATIONS: Mapping[str, str] = {
     "files.rsync": "use files.sync, or deploy an app",
 }
 """Operations of pyinfra that are refused by name, with the way out."""
+
+
+ARGUMENT = 40
+"""Characters shown of one argument of an operation without a name."""
 
 
 class Stop(BaseException):
@@ -177,13 +183,34 @@ class PlanState(State):
             raise Refused(f"{operation} is not supported: {REFUSED_OPERATIONS[operation]}")
         meta = self.get_op_meta(op_hash)
         refuse_arguments({**op_data.global_arguments, **meta.global_arguments}, self.config)
-        name = next(iter(meta.names))
+        name = _name(next(iter(meta.names)), meta.args)
         directory = str(Path(file).parent) if file else self._roots[0]
         self.registered.append(Registered(op_hash, name, operation, self.recipe, file, line, directory, op_data))
 
     def fail_hosts(self, hosts_to_fail: set[Host], activated_count: int | None = None) -> None:
         """A fact could not be loaded: that is the end of the operation that reads it."""
         raise FactFailed("; ".join(dict.fromkeys(captured_warnings())) or "a fact could not be loaded")
+
+
+def _name(name: str, arguments: Sequence[str]) -> str:
+    """The operation's name; one without a name of its own is told apart by its arguments, as pyinfra does."""
+    if not arguments:
+        return name
+    # An address in memory is another one in each process.
+    shown = [re.sub(r" at 0x[0-9a-f]+", "", " ".join(each.split())) for each in arguments]
+    return f"{name} ({', '.join(each if len(each) <= ARGUMENT else f'{each[:ARGUMENT]}...' for each in shown)})"
+
+
+def refuse_local_commands() -> None:
+    """Commands on the controller would run each time that a plan is made."""
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise Refused(
+            "local.shell and local.include are not supported: recipes only describe operations; "
+            "read a file beside the recipe instead"
+        )
+
+    pyinfra_local.shell = pyinfra_local.include = refused
 
 
 def cache_constants() -> None:

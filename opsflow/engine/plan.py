@@ -41,9 +41,13 @@ from opsflow.engine.messages import (
 )
 from opsflow.engine.node import Node
 from opsflow.engine.steady import pin_chance
+from opsflow.model.snapshot import NodeSnapshot
 
 INLINE = 1_000_000
 """Bytes; a larger file is not read into the plan but sent from where it lies."""
+
+CONNECTION = ("ssh_", "ansible_")
+"""How a machine is reached is opsflow's matter; pyinfra would check such variables and use none of them."""
 
 ASSUMED_CHANGE = ["(not known yet)"]
 
@@ -89,7 +93,8 @@ class Planner:
         if self._request.seed:
             pin_chance(self._request.seed)
         functions = recipe.load(self._request.recipes, [root.rstrip("/") for root in self._roots])
-        state = adapter.make_state(node.name, node.layers, dict(node.attributes), self._roots)
+        groups, data = _inventory(node)
+        state = adapter.make_state(node.name, groups, data, self._roots)
         host = next(iter(state.inventory))
         host.connector = adapter.PlanConnector(state, host, self._answer)
         host.connected = True
@@ -218,7 +223,7 @@ class Planner:
             codes = arguments.get("_success_exit_codes")
             return CommandStep(
                 script=render.rendered(command, arguments),
-                display=str(command),
+                display=recipe.plain(str(command)),
                 timeout=timeout,
                 success_codes=tuple(codes) if codes else (0,),
             )
@@ -261,10 +266,17 @@ class Planner:
         self._operations.append(_noted(index, operation, state=state, steps=tuple(steps), error=error))
 
 
+def _inventory(node: NodeSnapshot) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The groups and data of this host for pyinfra: its layers and attributes, and what the inventory says about it."""
+    mine = next((member.data for member in node.members if member.name == node.name), {})
+    variables = {key: value for key, value in mine.get("variables", {}).items() if not key.startswith(CONNECTION)}
+    return tuple(dict.fromkeys((*node.layers, *mine.get("groups", ())))), {**variables, **node.attributes}
+
+
 def _noted(index: int, operation: Registered, **more: Any) -> PlannedOperation:
     return PlannedOperation(
         index=index,
-        name=operation.name,
+        name=recipe.plain(operation.name),
         operation=operation.operation,
         recipe=operation.recipe,
         file=operation.file,

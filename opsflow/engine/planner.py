@@ -91,9 +91,10 @@ def _warm_up() -> None:
     """Import what nearly every recipe needs, once, so that children get it for nothing."""
     for name in WARM:
         importlib.import_module(name)
-    from opsflow.engine.adapter import cache_constants, make_state
+    from opsflow.engine.adapter import cache_constants, make_state, refuse_local_commands
 
     cache_constants()
+    refuse_local_commands()
     # Fills the caches, which the children inherit.
     make_state("warm", (), {}, ("/",))
     # A collection in a child would touch, and so copy, every page that it shares with this process.
@@ -170,10 +171,18 @@ def _serve(control: socket.socket, connection: socket.socket) -> int:
 def _limit() -> None:
     with open("/proc/self/statm") as statm:  # noqa: PTH123
         used = int(statm.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _lower(resource.RLIMIT_AS, used + MEMORY, used + MEMORY)
+    _lower(resource.RLIMIT_CPU, CPU_SECONDS, CPU_SECONDS + 5)
+    _lower(resource.RLIMIT_FSIZE, LARGEST_FILE, LARGEST_FILE)
+    _lower(resource.RLIMIT_CORE, 0, 0)
+
+
+def _lower(kind: int, soft: int, hard: int) -> None:
+    """Set a limit, but never above one that this process already has."""
+    _, present = resource.getrlimit(kind)
+    if present != resource.RLIM_INFINITY:
+        soft, hard = min(soft, present), min(hard, present)
+    resource.setrlimit(kind, (soft, hard))
 
 
 def _answer(connection: socket.socket) -> None:

@@ -114,7 +114,12 @@ def describe(error: BaseException) -> str:
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     except BaseException:  # noqa: BLE001 - an odd __str__ must not hide the recipe's error
         text = "(its text cannot be shown)"
-    return f"{kind}: {text[:2000]}" if text else kind
+    return plain(f"{kind}: {text[:2000]}") if text else kind
+
+
+def plain(text: str) -> str:
+    """Text that can be written down: half a character of UTF-16 becomes its escape."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def resolved(paths: Sequence[str]) -> tuple[str, ...]:

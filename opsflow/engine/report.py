@@ -68,6 +68,7 @@ class Report:
         self._seconds: dict[str, float] = {}
         self._round_trips = self._sent = self._received = self._plans = self._misses = 0
         self._lines: dict[tuple[int, str], bytes] = {}
+        self._printed = ""
         self.detail = ""
         self._error = ""
 
@@ -94,6 +95,9 @@ class Report:
     def planned(self, plan: HostPlan) -> None:
         """A plan was made."""
         self._plans += 1
+        if plan.output and plan.output != self._printed:
+            self._printed = plan.output
+            self._observe(OutputReceived(self._name, -1, "recipe", self._redactor.bytes(plan.output.encode())))
         self._planned = plan.operations or self._planned
         self._reads = plan.reads
 

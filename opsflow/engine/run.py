@@ -310,8 +310,7 @@ class HostRun:
     def _failed(self, operation: PlannedOperation, command: Heard) -> bool:
         """A command failed: the end of this host, unless the recipe said to go on; what was assumed is void."""
         if not operation.ignore_errors:
-            status = HostStatus.TIMEOUT if command.killed else HostStatus.FAILED
-            raise Ended(status, self._report.detail)
+            raise Ended(HostStatus.FAILED, self._report.detail)
         self._progress.done = operation.index + 1
         return False
 

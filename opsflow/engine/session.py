@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import select
 import socket
 import threading
@@ -27,6 +28,9 @@ HANDSHAKES = 16
 DRAIN = 2.0
 """Seconds of silence after a command's exit; then a background process holds its output."""
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+
+# What goes wrong is an error with a message of ours; paramiko's own log would print tracebacks on the terminal.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 _handshakes = threading.BoundedSemaphore(HANDSHAKES)
 

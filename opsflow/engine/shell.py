@@ -83,6 +83,9 @@ class Shell:
                     self._stage(Path(upload.path), number, limits)
                 except Interrupted as why:
                     return Exchange(stopped=str(why))
+                except OSError:
+                    # The script looks whether the file is whole, and says so at the operation that needs it.
+                    continue
         return self._exchange(program.text, limits, listener)
 
     def _stage(self, source: Path, number: int, limits: Limits) -> None:

@@ -135,7 +135,7 @@ class TestOperations:
         assert isinstance(command, StringCommand)
         assert command.get_raw_value() == "a"
         assert (operation.operation, operation.file, operation.name) == (
-            "server.shell", __file__, "server.shell"
+            "server.shell", __file__, "server.shell (commands=a)"
         )  # fmt: skip
 
     def test_their_data(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from pathlib import Path
 
@@ -29,6 +30,14 @@ def owner(tmp_path: Path, name: str) -> Path:
     return path
 
 
+def aged(file: Path, text: str | None = None) -> None:
+    """Make a file look two minutes old."""
+    if text is not None:
+        file.write_text(text)
+    then = CLOCK.now().timestamp() - 120
+    os.utime(file, (then, then))
+
+
 # ------------------------------------------------------------------------------------------------ addresses
 
 
@@ -49,9 +58,12 @@ def test_addresses_are_given_back_and_those_of_dead_owners_taken(tmp_path: Path)
     book.release(tmp_path / "one")
     assert book.reserve(owner(tmp_path, "three"), wanted) == one
     (tmp_path / "three").unlink()
-    assert book.reserve(owner(tmp_path, "four"), wanted) == one
-    (tmp_path / "run/addresses/127.77.0.9").write_text("half a rec")
-    book.reserve(owner(tmp_path, "five"))
+    # Its owner may only be out of our sight, and its machine about to listen.
+    assert book.reserve(owner(tmp_path, "four"), wanted).address != wanted.address
+    aged(tmp_path / "run/addresses" / one.address)
+    assert book.reserve(owner(tmp_path, "five"), wanted) == one
+    aged(tmp_path / "run/addresses/127.77.0.9", "half a rec")
+    book.reserve(owner(tmp_path, "six"))
     assert not (tmp_path / "run/addresses/127.77.0.9").exists()
 
 
@@ -102,6 +114,15 @@ def test_options_are_checked_by_name() -> None:
         Options.parse({"processes": 3})
 
 
+def test_a_disk_has_a_size_that_makes_sense() -> None:
+    assert Options.parse({}).disk_bytes == 4 << 30
+    assert Options.parse({"disk": "4G"}).disk_bytes == 4 << 30
+    assert Options.parse({"disk": "500m"}).disk_bytes == 500 << 20
+    for nonsense in ("63m", "1025g", "big", "0", 5, ""):
+        with pytest.raises(ProviderError, match="compute/options/disk"):
+            Options.parse({"disk": nonsense})
+
+
 # ------------------------------------------------------------------------------------------------ identity
 
 
@@ -148,7 +169,8 @@ def test_links_that_a_sandbox_made_do_not_lead_to_this_machine(tmp_path: Path) -
     secret.mkdir()
     (secret / "hosts").write_text("secret")
     disk = Disk(tmp_path / "disk", tmp_path / "base")
-    disk.reset()
+    disk.clear()
+    disk.lay_out()
     assert disk.read("/etc/motd") == "from the base"
     (disk.upper / "etc").symlink_to(secret)
     assert disk.read("/etc/hosts") is None
@@ -203,4 +225,4 @@ def test_a_lock_that_is_never_released_is_an_error(tmp_path: Path, monkeypatch: 
 
 
 def test_steps_are_plain_data() -> None:
-    assert json.loads(json.dumps(rootfs.steps(Path("/"))))[0][:4] == ["mount", "overlay", "root", "overlay"]
+    assert json.loads(json.dumps(rootfs.steps(Path("/"), "disk")))[0][:4] == ["mount", "overlay", "root", "overlay"]

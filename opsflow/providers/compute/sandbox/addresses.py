@@ -21,6 +21,8 @@ NETWORK = ipaddress.IPv4Network("127.77.0.0/16")
 PORTS = (22, 2222, 22022)
 """In order of preference; a machine whose own sshd listens on every address leaves no port 22."""
 LIMIT = 200
+SETTLING = 60.0
+"""Seconds in which a sandbox that was given an address begins to listen on it."""
 LISTEN = "0A"
 
 
@@ -77,10 +79,14 @@ class AddressBook:
                 owner = Path(json.loads(file.read_text())["owner"])
             except (ValueError, KeyError, TypeError):
                 owner = Path("/nonexistent")
-            if owner.exists():
+            if owner.exists() or self._young(file):
                 yield file.name, owner
             else:
                 file.unlink(missing_ok=True)
+
+    def _young(self, file: Path) -> bool:
+        """An owner that we cannot see may live behind another mount, and its machine may not listen yet."""
+        return self._clock.now().timestamp() - file.stat().st_mtime < SETTLING
 
     def _choose(self, preferred: str | None, taken: Iterable[str], mine: str | None) -> Endpoint:
         listening = tuple(_listening())
