@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opsflow.clock import Clock, SystemClock
-from opsflow.errors import CapabilityError, StoreError, UsageError
+from opsflow.errors import CapabilityError, OpsflowError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from opsflow.config import LoadedStack
     from opsflow.controller import Controller, Observer, StackContext
     from opsflow.model.command import Command
     from opsflow.model.stack import Stack
+    from opsflow.model.state import StackState
     from opsflow.ports import AppSources, ComputeProvider, Engine, Lease, RecipeCatalog, Store
 
 STATE_DIRECTORY = ".opsflow"
@@ -205,6 +206,19 @@ class Project:
             settle(store, self.adapters.clock, whoami("noting that an earlier opsflow was killed"))
             yield store
 
+    def look(self, loaded: LoadedStack, store: Store) -> tuple[StackState, str]:
+        """A stack as it is now: its records beside its machines; and why these could not be looked at, or nothing.
+
+        Writes nothing.
+        """
+        from opsflow.controller import seen
+
+        recorded = store.state(loaded.stack.name)
+        try:
+            return seen(recorded, self.compute(loaded.stack), self.adapters.clock.now()), ""
+        except OpsflowError as error:
+            return recorded, error.message
+
     @contextmanager
     def _opened(self) -> Iterator[Store]:
         self.private()
@@ -259,8 +273,8 @@ class Project:
         )
 
 
-def check_sandboxes() -> None:
-    """Say whether this machine can run sandboxes.
+def check_sandboxes() -> str:
+    """See whether this machine can run sandboxes; gives why their disks have no size of their own, or nothing.
 
     Raises:
         CapabilityError: it cannot; the message says what is missing.
@@ -268,7 +282,9 @@ def check_sandboxes() -> None:
     from opsflow.providers.compute.sandbox import SandboxProvider
 
     with tempfile.TemporaryDirectory(prefix="opsflow-check-") as directory:
-        SandboxProvider(Path(directory), SystemClock()).check()
+        provider = SandboxProvider(Path(directory), SystemClock())
+        provider.check()
+        return provider.unbounded
 
 
 def open_project(root: Path, adapters: Adapters | None = None) -> Project:

@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 NOT_CREATED = "not created"
 
 
-def status(stack: Stack, state: StackState) -> dict[str, Any]:
-    """A stack: the instances that are declared, then those that exist though they are not declared any more."""
+def status(stack: Stack, state: StackState, unseen: str = "") -> dict[str, Any]:
+    """A stack: the instances that are declared, then those that exist though they are not declared any more.
+
+    ``unseen`` says why its machines could not be looked at: then this is what opsflow knew last.
+    """
     names = _names(stack, state)
     return {
         "stack": stack.name,
         "instances": [_instance(stack, name, state.instances.get(name)) for name in names],
         "apps": [_app(stack, name, state) for name in _app_names(stack, state)],
+        "note": f"as recorded; the machines could not be looked at: {unseen}" if unseen else "",
     }
 
 
@@ -34,7 +38,7 @@ def _instance(stack: Stack, name: str, state: InstanceState | None) -> dict[str,
     layers = declared.layers if declared else state.layers if state else ()
     machine = state.machine if state else None
     note = "" if declared else "not in the stack file any more"
-    if state is None or (machine is None and state.status == "stopped"):
+    if state is None or (machine is None and state.status == "stopped" and not state.reason):
         note = NOT_CREATED
     return {
         "name": name,

@@ -12,6 +12,7 @@ from opsflow.cli.formats import Format
 from opsflow.cli.invocation import Invocation
 from opsflow.cli.options import Output, command, commands
 from opsflow.cli.terminal import Terminal, as_json
+from opsflow.cli.text import one_line
 from opsflow.errors import ExitCode
 
 app = commands()
@@ -35,15 +36,18 @@ def status(
 ) -> int:
     """Show the instances and apps of a stack as they are now.
 
-    Instances that are declared and were never created are shown as stopped, with the note "not created".
+    Instances that are declared and were never created are shown as stopped, with the note "not created"; those whose
+    machine ended by itself as stopped, with that reason.
     """
     loaded = invocation.load(stack or invocation.only_stack())
     with invocation.project.reader() as store:
+
+        def look() -> dict[str, Any]:
+            return report.status(loaded.stack, *invocation.project.look(loaded, store))
+
         if watch:
-            return _watch(
-                invocation, output.format, lambda: report.status(loaded.stack, store.state(loaded.stack.name))
-            )
-        found = report.status(loaded.stack, store.state(loaded.stack.name))
+            return _watch(invocation, output.format, look)
+        found = look()
     invocation.terminal.emit(found, output.format, lines(invocation.terminal, found))
     return ExitCode.OK
 
@@ -75,6 +79,8 @@ def lines(terminal: Terminal, found: dict[str, Any]) -> list[str]:
     )
     if found["apps"]:
         result += ["", *terminal.table(("APP", "LAYERS", "REVISION", "ON"), [_app_row(a) for a in found["apps"]])]
+    if found["note"]:
+        result += ["", terminal.paint(one_line(found["note"]), "yellow", data=True)]
     return result
 
 

@@ -3,6 +3,7 @@
 from opsflow.controller.aftermath import settle
 from opsflow.controller.context import Observer, Outcome, RunOptions, StackContext
 from opsflow.controller.controller import Controller
+from opsflow.controller.observing import seen
 from opsflow.lifecycle.reach import Targets
 
-__all__ = ["Controller", "Observer", "Outcome", "RunOptions", "StackContext", "Targets", "settle"]
+__all__ = ["Controller", "Observer", "Outcome", "RunOptions", "StackContext", "Targets", "seen", "settle"]

@@ -35,14 +35,12 @@ class Applying:
 
     def plan_up(self) -> Plan:
         """What brings the stack to what its file says."""
-        observed = self._office.records.load()
-        self._office.refuse_other_provider(observed)
+        observed = self._office.observe()
         return plan_up(self._parts.stack, observed, self._office.inputs(observed), self._parts.clock.now())
 
     def plan_destroy(self) -> Plan:
         """What ends every instance of the stack."""
-        observed = self._office.records.load()
-        self._office.refuse_other_provider(observed)
+        observed = self._office.observe()
         return plan_destroy(self._parts.stack, observed, self._office.inputs(observed), self._parts.clock.now())
 
     def plan_event(self, event: LifecycleEvent, targets: Targets) -> Plan:
@@ -54,7 +52,7 @@ class Applying:
         return self._plan_command(CommandType.EXECUTE_RECIPES, targets, recipes)
 
     def _plan_command(self, command: CommandType, targets: Targets, recipes: tuple[str, ...]) -> Plan:
-        observed = self._office.records.load()
+        observed = self._office.observe()
         names = self._office.choose(observed, targets, statuses_for(command), "reached")
         return plan_event(
             self._parts.stack,

@@ -11,6 +11,7 @@ from opsflow.controller.bundles import Bundles
 from opsflow.controller.context import RunOptions
 from opsflow.controller.digests import Digests
 from opsflow.controller.ledger import Ledger
+from opsflow.controller.observing import seen
 from opsflow.controller.parts import Parts
 from opsflow.controller.preflight import Planned, check
 from opsflow.controller.records import Records
@@ -31,6 +32,19 @@ class Office:
         self.parts = parts
         self.ledger = Ledger(parts)
         self.records = Records(parts, self.ledger)
+
+    def observe(self) -> StackState:
+        """The stack as it is. Who has no lease sees what recovering would find, and writes nothing.
+
+        Raises:
+            ConfigError: the stack file names another provider than the one that has the machines.
+            ProviderError: the provider cannot say which machines there are.
+        """
+        observed = self.records.load()
+        self.refuse_other_provider(observed)
+        if self.parts.lease is not None:
+            return observed  # recovering has written it down
+        return seen(observed, self.parts.compute, self.parts.clock.now())
 
     def inputs(self, observed: StackState) -> Inputs:
         """What planning needs, read anew."""

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from opsflow.controller.aftermath import aftermath, close_all
 from opsflow.controller.ledger import News
+from opsflow.controller.observing import finding
 from opsflow.controller.office import Office
 from opsflow.controller.tokens import last_generation, token_of
-from opsflow.lifecycle.states import UP, Trigger
+from opsflow.lifecycle.states import Trigger
 from opsflow.model.command import Command
-from opsflow.model.machine import Machine, MachineState
+from opsflow.model.machine import Machine
 from opsflow.model.state import InstanceState, InstanceStatus
 from opsflow.ports import Changes
 
@@ -59,14 +60,11 @@ class Recovering:
 
     def _see(self, state: InstanceState, machine: Machine | None) -> None:
         """One record and its machine."""
-        running = machine is not None and machine.state in (MachineState.RUNNING, MachineState.STARTING)
-        if state.status in UP and not running:
-            what = "is gone" if machine is None or machine.state is MachineState.GONE else f"was {machine.state}"
-            kept = None if what == "is gone" else machine
-            why = f"its machine {what} without opsflow"
-            self._office.records.move(state, Trigger.MACHINE_ENDED, why, run=None, machine=kept)
-        elif machine is not None and state.machine != machine and (state.machine is None or running):
-            self._note_machine(state, machine)
+        found = finding(state, machine)
+        if found.ended:
+            self._office.records.move(state, Trigger.MACHINE_ENDED, found.ended, run=None, machine=found.machine)
+        elif found.machine is not None and found.machine != state.machine:
+            self._note_machine(state, found.machine)
 
     def _note_machine(self, state: InstanceState, machine: Machine) -> None:
         new = state.machine is None

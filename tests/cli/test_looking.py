@@ -51,6 +51,30 @@ def test_status_of_a_running_stack(shop: Program) -> None:
     assert yaml.safe_load(shop("status", "shop", "-o", "yaml").out) == found
 
 
+def test_status_and_plan_see_machines_that_ended_and_write_nothing(shop: Program) -> None:
+    shop.provider.halt("app1")
+    shop.provider.vanish("app2")
+    found = shop("status", "shop", "--json").json["instances"]
+    assert [(each["name"], each["status"]) for each in found] == [
+        ("lb1", "online"), ("app1", "stopped"), ("app2", "stopped"),
+    ]  # fmt: skip
+    table = shop("status", "shop").out
+    assert "its machine was stopped without opsflow" in table
+    assert "its machine is gone without opsflow" in table
+    assert shop("plan", "shop", "--detailed-exitcode").code == 2
+    with closing(SqlStore(shop.root / ".opsflow" / "state.db", ManualClock())) as store:
+        assert set(store.state("shop").online) == {"lb1", "app1", "app2"}
+
+
+def test_status_without_its_provider_shows_the_records_and_says_so(shop: Program) -> None:
+    shop.provider.fail("list", times=2, message="the cloud is away")
+    found = shop("status", "shop", "--json")
+    assert found.code == 0
+    assert [each["status"] for each in found.json["instances"]] == ["online"] * 3
+    assert "the cloud is away" in found.json["note"]
+    assert "the machines could not be looked at: list *: the cloud is away" in shop("status", "shop").out
+
+
 def test_an_instance_that_left_the_file_is_still_shown(shop: Program) -> None:
     file = shop.root / "stacks" / "shop.yml"
     file.write_text(file.read_text().replace("      app2: {attributes: {app: {debug: true}}}\n", ""))

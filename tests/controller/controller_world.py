@@ -119,19 +119,26 @@ class ControllerWorld:
     def controller(self, store=None, compute=None, engine=None):
         store = store or self.store
         with store.lease("tester") as lease:
-            yield Controller(
-                StackContext(self.stack, Path("/project/stacks/shop.yml"), Path("/project"), self.file_digest),
-                store=store,
-                lease=lease,
-                compute=compute or self.compute,
-                engine=engine or self.engine,
-                catalog=self.catalog,
-                sources=self.sources,
-                clock=self.clock,
-                observe=self.listener,
-                parallel=self.parallel,
-                debounce=self.debounce,
-            )
+            yield self._controller(store, lease, compute, engine)
+
+    def planner(self) -> Controller:
+        """One without a lease: it only plans."""
+        return self._controller(self.store, None)
+
+    def _controller(self, store, lease, compute=None, engine=None) -> Controller:
+        return Controller(
+            StackContext(self.stack, Path("/project/stacks/shop.yml"), Path("/project"), self.file_digest),
+            store=store,
+            lease=lease,
+            compute=compute or self.compute,
+            engine=engine or self.engine,
+            catalog=self.catalog,
+            sources=self.sources,
+            clock=self.clock,
+            observe=self.listener,
+            parallel=self.parallel,
+            debounce=self.debounce,
+        )
 
     def do(self, action) -> Outcome:
         with self.controller() as controller:
