@@ -13,6 +13,7 @@ from opsflow.controller.office import Office, targets_as_data
 from opsflow.controller.preflight import Planned
 from opsflow.controller.rollout import Rollout
 from opsflow.controller.work import Work
+from opsflow.errors import CannotRestart
 from opsflow.lifecycle.reach import Targets
 from opsflow.lifecycle.runlists import layers_run_list
 from opsflow.lifecycle.states import can_reboot, can_start, can_stop
@@ -69,7 +70,13 @@ class Powering:
         )
 
     def reboot(self, targets: Targets, cancel: threading.Event | None, *, again: bool = False) -> Outcome:
-        """Restart machines in place; no event is fired. Again: see whether those that were lost answer by now."""
+        """Restart machines in place; no event is fired. Again: see whether those that were lost answer by now.
+
+        Raises:
+            CannotRestart: the provider has no power over its machines; nothing was done.
+        """
+        if not self._office.parts.compute.powers:
+            raise CannotRestart(self._office.parts.compute.name, self._stack.name)
         observed = self._office.records.load()
         statuses = [s for s in InstanceStatus if can_reboot(s) or (again and s in _HALF_REBOOTED)]
         names = self._office.choose(observed, targets, statuses, "rebooted")

@@ -4,7 +4,7 @@ import pytest
 from controller_world import ControllerWorld
 
 from opsflow.controller import Targets
-from opsflow.errors import CapabilityError
+from opsflow.errors import CannotRestart, CapabilityError
 
 
 def test_up_does_nothing_where_machines_cannot_be_made():
@@ -32,3 +32,12 @@ def test_destroy_needs_no_capability():
     world.compute.fail("check", "*", message="no root")
     world.do(lambda controller: controller.destroy())
     assert world.statuses() == {}
+
+
+def test_reboot_is_refused_where_machines_cannot_be_restarted():
+    world = ControllerWorld()
+    world.up()
+    world.compute.powers = False
+    with pytest.raises(CannotRestart, match="cannot restart"):
+        world.do(lambda controller: controller.reboot(Targets()))
+    assert set(world.statuses().values()) == {"online"}
