@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 app = commands()
 LIBRARIES = ("pyinfra", "paramiko", "pydantic", "sqlalchemy", "alembic", "jinja2", "typer", "rich")
-NEEDED_SPACE = 1_000_000_000
-"""Bytes that a few sandboxes and app bundles take."""
+NEEDED_SPACE = 1 << 30
+"""Bytes below which no sandbox is started."""
 
 # Versions with the defect that can corrupt a WAL database when two connections write or checkpoint at once. opsflow
 # has one writer, so it is a warning.
@@ -118,10 +118,17 @@ def _sandboxes() -> Check:
     from opsflow.wiring import check_sandboxes
 
     try:
-        check_sandboxes()
+        unbounded = check_sandboxes()
     except CapabilityError as error:
         return Check("sandboxes", "warn", one_line(error.message), error.hint or "use the static provider")
-    return Check("sandboxes", "ok", "namespaces, an overlay root and loopback addresses work")
+    if unbounded:
+        return Check(
+            "sandboxes",
+            "warn",
+            f"work, but one can fill this machine's disk: {one_line(unbounded)}",
+            "disks of a fixed size need loop devices, ext4 and mkfs.ext4 (apt install e2fsprogs)",
+        )
+    return Check("sandboxes", "ok", "namespaces, an overlay root, disks of a fixed size and loopback addresses work")
 
 
 def _program(name: str, argv: tuple[str, ...], advice: str, verdict: str) -> Check:

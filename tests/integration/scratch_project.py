@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 from opsflow.clock import SystemClock
 from opsflow.model.command import Command
 from opsflow.model.machine import Machine
-from opsflow.providers.compute.sandbox import SandboxProvider
+from opsflow.providers.compute.sandbox import SandboxProvider, images
+from opsflow.providers.compute.sandbox.disk import Disk
 from opsflow.providers.compute.sandbox.processes import Process
 from opsflow.store.sql import SqlStore
 
@@ -233,8 +234,16 @@ class ScratchProject:
 
     def on(self, machine: str, path: str) -> str:
         """The text of a file on a host, read from its disk; empty when there is none."""
-        file = self.state / "sandbox/machines" / machine / "upper" / path.lstrip("/")
-        return file.read_text() if file.is_file() else ""
+        disk = Disk(self.state / "sandbox/machines" / machine, Path("/"))
+
+        def read() -> str:
+            file = disk.upper / path.lstrip("/")
+            return file.read_text() if file.is_file() else ""
+
+        if (process := Process.read(disk.directory / "process.json")) and process.alive:
+            file = Path(f"/proc/{process.pid}/root") / path.lstrip("/")
+            return file.read_text() if file.is_file() else ""
+        return images.mounted(disk.image, disk.layers, CLOCK, read) if disk.image.exists() else read()
 
     # ------------------------------------------------------------------------------------------- what is left
 

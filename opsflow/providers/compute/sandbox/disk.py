@@ -29,15 +29,35 @@ class Disk:
     def __init__(self, directory: Path, lower: Path) -> None:
         self.directory = directory
         self.lower = lower
-        self.upper = directory / "upper"
+        self.image = directory / "disk.img"
+        """A file system of its own for the layers; where there is none, the layers are in the directory itself."""
 
-    def reset(self) -> None:
-        """Start from an empty layer. The directory itself stays: it is the claim on its place."""
+    @property
+    def layers(self) -> Path:
+        """Where the layers are; with an image, for those for whom it is mounted."""
+        return self.directory / "disk" if self.image.exists() else self.directory
+
+    @property
+    def upper(self) -> Path:
+        """What the sandbox has changed."""
+        return self.layers / "upper"
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is anything of it, mounted or not."""
+        return self.image.exists() or self.upper.is_dir()
+
+    def clear(self) -> None:
+        """Remove all of it. The directory itself stays: it is the claim on its place."""
         self.directory.mkdir(mode=0o700, exist_ok=True)
         for path in self.directory.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for name in ("upper", "work", "root"):
-            (self.directory / name).mkdir(mode=0o755)
+
+    def lay_out(self) -> None:
+        """Make an empty layer, after :meth:`clear`."""
+        (self.directory / "root").mkdir(mode=0o755)
+        for name in ("upper", "work"):
+            (self.layers / name).mkdir(mode=0o755)
         _copy_owner(self.lower, self.upper)
 
     def delete(self) -> None:
@@ -46,7 +66,7 @@ class Disk:
             shutil.rmtree(self.directory)
 
     def write(self, path: str, content: str, mode: int = 0o644) -> None:
-        """A file that hides the one below; written whole or, after a crash, written again by :meth:`reset`."""
+        """A file that hides the one below; written whole or, after a crash, written again after :meth:`clear`."""
         target = self._above(path)
         target.unlink(missing_ok=True)
         descriptor = os.open(target, os.O_CREAT | os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC, mode)

@@ -63,7 +63,7 @@ exit 101
 
 def furnish(disk: Disk, *, name: str, host_key: KeyPair, authorized: str, private: tuple[Path, ...]) -> None:
     """Write everything that does not depend on the sandbox's address."""
-    disk.reset()
+    disk.lay_out()
     if disk.lower == Path("/"):
         _hide_the_machine(disk, private)
     disk.write(f"{HOME}/host_key", host_key.private, 0o600)

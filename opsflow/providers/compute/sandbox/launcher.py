@@ -18,9 +18,9 @@ from typing import Any, NoReturn
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID = 0x00020000, 0x04000000, 0x08000000, 0x20000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
-MS_REC, MS_PRIVATE, MNT_DETACH = 0x4000, 0x40000, 2
+MS_NOATIME, MS_REC, MS_PRIVATE, MNT_DETACH = 1024, 0x4000, 0x40000, 2
 FLAGS = {"ro": MS_RDONLY, "nosuid": MS_NOSUID, "nodev": MS_NODEV, "noexec": MS_NOEXEC, "bind": MS_BIND,
-         "remount": MS_REMOUNT, "rec": MS_REC, "private": MS_PRIVATE}  # fmt: skip
+         "remount": MS_REMOUNT, "rec": MS_REC, "private": MS_PRIVATE, "noatime": MS_NOATIME}  # fmt: skip
 OLD_ROOT = "run/.machine"
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -32,7 +32,8 @@ def _check(returned: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def _mount(source: str, target: str, kind: str, flags: list[str], data: str) -> None:
+def mount(source: str, target: str, kind: str, flags: list[str], data: str) -> None:
+    """Mount something; an OSError names what was to be mounted where."""
     bits = 0
     for flag in flags:
         bits |= FLAGS[flag]
@@ -40,14 +41,20 @@ def _mount(source: str, target: str, kind: str, flags: list[str], data: str) -> 
     _check(_libc.mount(*args), f"mount {kind} on {target}")
 
 
+def separate_mounts(more: int = 0) -> None:
+    """Give the calling thread mounts of its own (and what ``more`` says): what it mounts, nobody else sees."""
+    what = "mount, UTS and IPC namespaces" if more else "mount namespace"
+    _check(_libc.unshare(CLONE_NEWNS | more), f"unshare {what}")
+    mount("none", "/", "none", ["rec", "private"], "")
+
+
 def _lay_out(spec: dict[str, Any]) -> None:
     """Everything that can be done before the sandbox has a process of its own."""
-    _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC), "unshare mount, UTS and IPC namespaces")
-    _mount("none", "/", "none", ["rec", "private"], "")
+    separate_mounts(CLONE_NEWUTS | CLONE_NEWIPC)
     for step in spec["steps"]:
         match step:
             case ["mount", source, target, kind, flags, data]:
-                _mount(source, target, kind, flags, data)
+                mount(source, target, kind, flags, data)
             case ["directory", path, mode]:
                 os.makedirs(path, exist_ok=True)  # noqa: PTH103 - pathlib is slow to import
                 os.chmod(path, mode)  # noqa: PTH101
@@ -81,10 +88,10 @@ def _become_init(spec: dict[str, Any], go: int, report: int) -> NoReturn:
             os._exit(1)
         root = spec["root"]
         null, log = os.open("/dev/null", os.O_RDWR), os.open(spec["log"], os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-        _mount("proc", f"{root}/proc", "proc", ["nosuid", "nodev", "noexec"], "")
+        mount("proc", f"{root}/proc", "proc", ["nosuid", "nodev", "noexec"], "")
         for path in filter(lambda path: os.path.exists(f"{root}/{path}"), spec["read_only"]):  # noqa: PTH110
-            _mount(f"{root}/{path}", f"{root}/{path}", "none", ["bind"], "")
-            _mount("none", f"{root}/{path}", "none", ["bind", "remount", "ro", "nosuid", "nodev", "noexec"], "")
+            mount(f"{root}/{path}", f"{root}/{path}", "none", ["bind"], "")
+            mount("none", f"{root}/{path}", "none", ["bind", "remount", "ro", "nosuid", "nodev", "noexec"], "")
         os.makedirs(f"{root}/{OLD_ROOT}", exist_ok=True)  # noqa: PTH103
         _check(_libc.pivot_root(os.fsencode(root), os.fsencode(f"{root}/{OLD_ROOT}")), "pivot_root")
         os.chdir("/")

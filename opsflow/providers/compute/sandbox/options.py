@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from opsflow.errors import ProviderError, did_you_mean
 from opsflow.model.attributes import Attributes
+
+DISK = "4g"
+SMALLEST_DISK, LARGEST_DISK = 64 << 20, 1 << 40
 
 
 class Options(BaseModel):
@@ -18,7 +21,9 @@ class Options(BaseModel):
 
     root: str = "/"
     """A directory or tarball to use as root instead of this machine's own; relative to the project."""
-    memory: str | None = Field(default=None, pattern=r"^[1-9][0-9]*[kmg]$")
+    disk: str | None = Field(default=None, pattern=r"^[1-9][0-9]*[kmgKMG]$")
+    """The most that a sandbox may write on its disk, such as 500m; default: 4g where loop devices work."""
+    memory: str | None = Field(default=None, pattern=r"^[1-9][0-9]*[kmgKMG]$")
     """The most memory a sandbox may use, such as 512m; needs a writable cgroup file system."""
     processes: int | None = Field(default=None, ge=16, le=100_000)
     """The most processes a sandbox may have; needs a writable cgroup file system. Default: 4096 where possible."""
@@ -53,4 +58,20 @@ class Options(BaseModel):
         """The memory limit as a number."""
         if self.memory is None:
             return None
-        return int(self.memory[:-1]) << {"k": 10, "m": 20, "g": 30}[self.memory[-1]]
+        return _bytes(self.memory)
+
+    @property
+    def disk_bytes(self) -> int:
+        """The size of the disk as a number."""
+        return _bytes(self.disk or DISK)
+
+    @field_validator("disk")
+    @classmethod
+    def _sensible(cls, disk: str | None) -> str | None:
+        if disk is not None and not SMALLEST_DISK <= _bytes(disk) <= LARGEST_DISK:
+            raise ValueError("a disk has 64m to 1024g")
+        return disk
+
+
+def _bytes(size: str) -> int:
+    return int(size[:-1]) << {"k": 10, "m": 20, "g": 30}[size[-1].lower()]

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from opsflow.clock import Clock
 from opsflow.errors import CapabilityError, ProviderError
 from opsflow.providers.compute.locks import locked
+from opsflow.providers.compute.sandbox import images
 from opsflow.providers.compute.sandbox.disk import Disk
+from opsflow.providers.compute.sandbox.options import Options
 from opsflow.providers.compute.sandbox.spawn import spawn
 
 TRIAL = ".trial"
+BLANK = Options().disk_bytes
+RESERVE = 1 << 30
+"""Bytes that must be free before a sandbox starts: a full disk stops more than sandboxes."""
 
 
 class Places:
@@ -22,27 +29,33 @@ class Places:
     The tmpfs is the only mount that is visible outside sandboxes; :meth:`clean` takes it away with the last one.
     """
 
-    def __init__(self, directory: Path, clock: Clock) -> None:
+    def __init__(self, directory: Path, clock: Clock, free: Callable[[Path], int] | None = None) -> None:
         self._machines = directory / "machines"
         self._lock = directory / "places.lock"
         self._clock = clock
         self._works = False
+        self._free = free or (lambda place: shutil.disk_usage(place).free)
+        self.unbounded: CapabilityError | None = None
+        """Why the disks of sandboxes have no size of their own here; None when they have one, or nobody looked."""
 
     def directory(self, token: str) -> Path:
         """Where the files of a sandbox are."""
         return self._machines / token
 
-    def claim(self, token: str) -> Path:
-        """Make that directory on a file system that was tried with a real overlay.
+    def claim(self, token: str, size: int) -> Path | None:
+        """Make that directory on a file system that was tried with a real overlay; gives a blank disk of ``size``.
+
+        None instead of a disk where this system has no loop devices for us.
 
         Raises:
             CapabilityError: this system cannot run sandboxes, and why.
+            ProviderError: there is hardly any space left.
         """
         with self._locked() as lock:
             self._ready(lock)
-            directory = self.directory(token)
-            directory.mkdir(mode=0o700, exist_ok=True)
-            return directory
+            self._check_space()
+            self.directory(token).mkdir(mode=0o700, exist_ok=True)
+            return None if self.unbounded else self._blank(size)
 
     def check(self) -> None:
         """Try it without claiming anything.
@@ -70,6 +83,9 @@ class Places:
         if self._works and self._machines.is_dir():
             return
         self._machines.mkdir(mode=0o700, exist_ok=True)
+        self._works = self._try_image(lock)
+        if self._works:
+            return
         try:
             self._try(lock)
         except CapabilityError as error:
@@ -87,13 +103,47 @@ class Places:
             if done.returncode != 0:
                 raise ProviderError(f"{self._machines} cannot be unmounted: {done.stderr.strip()}")
         self._machines.rmdir()
+        for blank in self._machines.parent.glob("blank-*"):
+            blank.unlink()
 
-    def _try(self, lock: int) -> None:
-        trial = Disk(self._machines / TRIAL, Path("/"))
-        trial.reset()
+    def _blank(self, size: int) -> Path:
+        blank = self._machines.parent / f"blank-{size}"
+        images.make_blank(blank, size)
+        return blank
+
+    def _check_space(self) -> None:
+        free = self._free(self._machines)
+        if free < RESERVE:
+            raise ProviderError(
+                f"only {free / 2**30:.1f} GiB are free on the file system of {self._machines}; "
+                "below 1 GiB no sandbox is started",
+                hint="Free some space, or destroy a stack: opsflow destroy STACK.",
+            )
+
+    def _try_image(self, lock: int) -> bool:
+        """Try it with a disk of its own, which also works where the file system cannot hold an upper layer."""
         try:
-            process = spawn(trial.directory, lower=trial.lower, hostname="trial", init=["/bin/true"], lock=lock)
-            process.end(grace=0)
+            self._try(lock, self._blank(BLANK))
+        except CapabilityError as error:
+            self.unbounded = error
+            return False
+        self.unbounded = None
+        return True
+
+    def _try(self, lock: int, blank: Path | None = None) -> None:
+        trial = Disk(self._machines / TRIAL, Path("/"))
+        trial.clear()
+
+        def start() -> None:
+            trial.lay_out()
+            spawn(trial, hostname="trial", init=["/bin/true"], lock=lock).end(grace=0)
+
+        try:
+            if blank:
+                images.copy(blank, trial.image)
+                images.mounted(trial.image, trial.layers, self._clock, start)
+            else:
+                start()
         finally:
             trial.delete()
 

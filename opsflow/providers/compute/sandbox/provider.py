@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from opsflow.clock import Clock
-from opsflow.errors import ProviderError
+from opsflow.errors import CapabilityError, ProviderError
 from opsflow.model.machine import Machine, MachineRequest, MachineState
-from opsflow.providers.compute.sandbox import bases, cgroups, identity
+from opsflow.providers.compute.sandbox import bases, cgroups, identity, images
 from opsflow.providers.compute.sandbox.addresses import AddressBook, Endpoint
 from opsflow.providers.compute.sandbox.disk import Disk
 from opsflow.providers.compute.sandbox.keys import KeyPair, ProjectKey
@@ -68,7 +68,7 @@ class SandboxProvider:
 
     @_translated
     def check(self) -> None:
-        """Try everything that a sandbox needs, for real.
+        """Try everything that a sandbox needs, for real; then :attr:`unbounded` says whether disks have a size.
 
         Raises:
             CapabilityError: something is missing.
@@ -76,6 +76,11 @@ class SandboxProvider:
         bases.check_system()
         bases.check_base(bases.MACHINE)
         self._places.check()
+
+    @property
+    def unbounded(self) -> str:
+        """Why sandboxes may fill this machine's disk; empty when each has a disk of a fixed size."""
+        return self._places.unbounded.message if self._places.unbounded else ""
 
     @_translated
     def create(self, request: MachineRequest) -> Machine:
@@ -152,27 +157,47 @@ class SandboxProvider:
     def _run(self, record: Record, lock: int) -> Machine:
         """Bring it up from whatever point it is at."""
         if not self._alive(record):
-            groups = cgroups.groups(f"{record.token}-{self._mark}", record.options)
-            record = record.model_copy(update={"cgroups": tuple(group.path for group in groups)})
-            record = self._settle(self._furnish(record))
-            spawn(
-                self._directory_of(record),
-                lower=self._base(record.options),
-                hostname=record.instance,
-                init=["/bin/sh", identity.INIT],
-                cgroups=cgroups.make(groups),
-                lock=lock,
-            )
+            record = self._with_disk(record, lambda disk: self._bring_up(record, disk, lock))
         return self._machine(record)
 
-    def _furnish(self, record: Record) -> Record:
-        """Make its disk, unless that was done."""
-        directory = self._places.claim(record.token)
-        if record.furnished and self._whole(record):
-            return record
+    def _with_disk(self, record: Record, work: Callable[[Disk], Record]) -> Record:
+        """Do ``work`` with the disk of the sandbox in reach; an incomplete disk is made anew."""
+        blank = self._places.claim(record.token, record.options.disk_bytes)
+        disk = Disk(self._directory_of(record), self._base(record.options))
+        if not (record.furnished and disk.exists):
+            disk.clear()
+            record = record.model_copy(update={"furnished": False})
+            if blank:
+                images.copy(blank, disk.image)
+            elif record.options.disk and self._places.unbounded:
+                raise CapabilityError(
+                    f"this machine cannot limit a sandbox's disk: {self._places.unbounded.message}",
+                    hint="Leave 'disk' out of compute/options.",
+                )
+        if not disk.image.exists():
+            return work(disk)
+        return images.mounted(disk.image, disk.layers, self._clock, lambda: work(disk))
+
+    def _bring_up(self, record: Record, disk: Disk, lock: int) -> Record:
+        groups = cgroups.groups(f"{record.token}-{self._mark}", record.options)
+        record = record.model_copy(update={"cgroups": tuple(group.path for group in groups)})
+        if not record.furnished:
+            record = self._furnish(record, disk)
+        record = self._settle(record, disk)
+        spawn(
+            disk,
+            hostname=record.instance,
+            init=["/bin/sh", identity.INIT],
+            cgroups=cgroups.make(groups),
+            lock=lock,
+        )
+        return record
+
+    def _furnish(self, record: Record, disk: Disk) -> Record:
+        """Write everything on its disk that a sandbox needs to start."""
         host_key = KeyPair.generate()
         identity.furnish(
-            Disk(directory, self._base(record.options)),
+            disk,
             name=record.instance,
             host_key=host_key,
             authorized=self._key.pair().public,
@@ -180,11 +205,10 @@ class SandboxProvider:
         )
         return self._registry.write(record.model_copy(update={"host_key": host_key.public, "furnished": True}))
 
-    def _settle(self, record: Record) -> Record:
+    def _settle(self, record: Record, disk: Disk) -> Record:
         """Make sure of an address: the one it had unless somebody took it while this machine was off."""
         before = Endpoint(record.address, record.port) if record.address and record.port else None
         now = self._addresses.reserve(self._registry.file(record.token), before)
-        disk = Disk(self._directory_of(record), self._base(record.options))
         identity.settle(disk, name=record.instance, at=now, before=record.address)
         return self._registry.write(
             record.model_copy(update={"address": now.address, "port": now.port, "wanted": True})
@@ -209,7 +233,7 @@ class SandboxProvider:
 
     def _whole(self, record: Record) -> bool:
         """False when its disk is gone: it was in memory and this machine was restarted."""
-        return not record.furnished or (self._directory_of(record) / "upper").is_dir()
+        return not record.furnished or Disk(self._directory_of(record), bases.MACHINE).exists
 
     def _directory_of(self, record: Record) -> Path:
         return self._places.directory(record.token)

@@ -19,10 +19,10 @@ READ_ONLY = ("proc/sys", "proc/sysrq-trigger")
 """The kernel is shared: its settings are this machine's, not the sandbox's."""
 
 
-def steps(lower: Path) -> list[Step]:
-    """Overlay, devices and temporary file systems; everything relative to the sandbox's directory."""
+def steps(lower: Path, layers: str) -> list[Step]:
+    """Overlay over ``lower``, devices and temporary file systems; everything relative to the sandbox's directory."""
     # Without an index: after a stop the kernel may keep the old overlay for a moment and would refuse the new one.
-    overlay = f"lowerdir={escape(str(lower))},upperdir=upper,workdir=work,index=off"
+    overlay = f"lowerdir={escape(str(lower))},upperdir={layers}/upper,workdir={layers}/work,index=off"
     return [
         ("mount", "overlay", ROOT, "overlay", [], overlay),
         *(("directory", f"{ROOT}/{name}", 0o755) for name in ("dev", "proc", "sys", "run", "tmp")),

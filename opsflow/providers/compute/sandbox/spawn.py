@@ -6,11 +6,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from opsflow.errors import CapabilityError, ProviderError
 from opsflow.providers.compute.sandbox import launcher, rootfs
 from opsflow.providers.compute.sandbox.cgroups import Group
+from opsflow.providers.compute.sandbox.disk import Disk
 from opsflow.providers.compute.sandbox.processes import Process
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
@@ -23,15 +23,14 @@ LOG_FILE = "sshd.log"
 
 
 def spawn(
-    directory: Path,
+    disk: Disk,
     *,
-    lower: Path,
     hostname: str,
     init: Sequence[str],
     cgroups: Sequence[Group] = (),
     lock: int | None = None,
 ) -> Process:
-    """Start a sandbox whose files are in ``directory``; returns when its first process runs.
+    """Start the sandbox of that disk; returns when its first process runs.
 
     The launcher inherits ``lock``, the descriptor of the sandbox's lock, so that somebody who comes after the death
     of this process waits until the sandbox is on record.
@@ -43,7 +42,7 @@ def spawn(
     spec = {
         "root": rootfs.ROOT,
         "hostname": hostname,
-        "steps": rootfs.steps(lower),
+        "steps": rootfs.steps(disk.lower, str(disk.layers.relative_to(disk.directory))),
         "read_only": rootfs.READ_ONLY,
         "record": PROCESS_FILE,
         "log": LOG_FILE,
@@ -57,7 +56,7 @@ def spawn(
             input=json.dumps(spec),
             capture_output=True,
             text=True,
-            cwd=directory,
+            cwd=disk.directory,
             env=ENVIRONMENT,
             pass_fds=() if lock is None else (lock,),
             start_new_session=True,
@@ -66,14 +65,15 @@ def spawn(
         )
     except subprocess.TimeoutExpired as error:
         raise ProviderError(f"a sandbox did not start within {SECONDS:.0f} s") from error
-    process = Process.read(directory / PROCESS_FILE)
+    process = Process.read(disk.directory / PROCESS_FILE)
     if done.returncode != 0 or process is None:
         reason = done.stderr.strip() or f"exit code {done.returncode}"
-        raise CapabilityError(f"a sandbox could not be started: {reason}", hint=_advice(reason))
+        raise CapabilityError(f"a sandbox could not be started: {reason}", hint=advice(reason))
     return process
 
 
-def _advice(reason: str) -> str:
+def advice(reason: str) -> str:
+    """What to do where the kernel refuses."""
     if "Operation not permitted" in reason:
         return (
             "Root with all capabilities is needed: in a container, start it with --privileged. "
