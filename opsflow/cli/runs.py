@@ -9,6 +9,7 @@ import typer
 
 from opsflow.cli import completions, logs, report
 from opsflow.cli.events import INTERVAL, line
+from opsflow.cli.formats import Format
 from opsflow.cli.invocation import Invocation
 from opsflow.cli.options import Output, Running, Streaming, command, commands
 from opsflow.cli.terminal import Terminal, block
@@ -17,6 +18,7 @@ from opsflow.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from opsflow.model.command import Command, Run
+    from opsflow.model.result import HostResult
     from opsflow.ports import Store
 
 app = commands()
@@ -141,6 +143,7 @@ def _print_logs(
     invocation: Invocation, output: Streaming, store: Store, run_id: str, instance: str | None, follow: bool
 ) -> None:
     terminal, seen, last = invocation.terminal, set[str](), 0
+    document: list[dict[str, Any]] = []
     while True:
         # Looked at first: what is committed before a run is over is printed in this round.
         over = _found(store, run_id).completed_at is not None
@@ -151,20 +154,30 @@ def _print_logs(
         for found in store.commands(run=run_id):
             if found.status.final and found.id not in seen and instance in (None, found.instance):
                 seen.add(found.id)
-                _print_command(terminal, output, store, found)
+                _print_command(terminal, output, found, store.result(found.id), document)
         if over or not follow or terminal.closed:
-            return
+            break
         invocation.adapters.clock.sleep(INTERVAL)
+    if not output.jsonl:
+        terminal.emit(document, output.format)
 
 
-def _print_command(terminal: Terminal, output: Streaming, store: Store, command: Command) -> None:
-    result = store.result(command.id)
-    if output.jsonl or output.format.value == "json":
+def _print_command(
+    terminal: Terminal,
+    output: Streaming,
+    command: Command,
+    result: HostResult | None,
+    document: list[dict[str, Any]],
+) -> None:
+    """Print a command's log; where the output is one document, add to that."""
+    if output.jsonl:
         for item in logs.records(command, result):
             terminal.emit_line(item)
-        return
-    for text in logs.lines(terminal, command, result):
-        terminal.data(text)
+    elif output.format is not Format.TABLE:
+        document += logs.records(command, result)
+    else:
+        for text in logs.lines(terminal, command, result):
+            terminal.data(text)
 
 
 @command(app)

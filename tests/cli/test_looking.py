@@ -109,6 +109,8 @@ def test_runs_list_show_and_logs(shop: Program) -> None:
     assert "[app2]" not in logs
     assert shop("runs", "logs", "1", "-f").out.count("web.setup: successful") == 2
     records = shop("runs", "logs", "1", "--jsonl").lines
+    assert shop("runs", "logs", "1", "--json").json == records
+    assert yaml.safe_load(shop("runs", "logs", "1", "-f", "-o", "yaml").out) == records
     assert {"instance", "event", "operation", "command", "exit_code", "stdout", "stderr"} <= records[0].keys()
 
 
