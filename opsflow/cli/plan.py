@@ -86,12 +86,16 @@ def up(
     locking: Locking,
     stack: StackArgument,
     plan: Annotated[
-        Path | None, typer.Option("--plan", metavar="FILE", help="Apply this saved plan; refused when it is stale.")
+        Path | None,
+        typer.Option(
+            "--plan", metavar="FILE", help="Carry out this saved plan, without asking; refused when it is stale."
+        ),
     ] = None,
 ) -> int:
     """Bring the stack to what its file says: machines and recipes.
 
-    Shows the plan and asks. Without a terminal and without -y it only shows the plan.
+    Shows the plan and asks. Without a terminal and without -y it only shows the plan. A saved plan (--plan) was
+    looked at when it was made: it is carried out without a question, also without a terminal.
     """
     loaded = invocation.load(stack)
     terminal = invocation.terminal
