@@ -112,7 +112,7 @@ def run_options(running: Running) -> RunOptions:
         serial=running.serial,
         fail_percent=running.fail_percent,
         attributes=values.attributes(running.set or ()),
-        timeout=values.seconds("--timeout", running.timeout) if running.timeout else None,
+        timeout=None if running.timeout is None else values.limit("--timeout", running.timeout),
         comment=running.comment,
     )
 

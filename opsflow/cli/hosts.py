@@ -57,6 +57,8 @@ def ssh(
     if instance not in machines:
         hint = suggestion(instance, machines) or "opsflow up makes the machines"
         raise UsageError(f"stack '{loaded.stack.name}' has no running machine '{one_line(instance)}'", hint=hint)
+    if why := _other_machines(invocation, loaded).get(instance):
+        raise UsageError(f"{instance}: {why}")
     known_hosts = invocation.project.private("ssh") / f"{loaded.stack.name}-{instance}"
     settings = invocation.project.context(loaded).ssh
     argv = arguments(machines[instance], settings, known_hosts, _shell_command(remote or []))
@@ -75,6 +77,13 @@ def _machines(invocation: Invocation, loaded: LoadedStack) -> dict[str, Machine]
     machines = {name: found.machine for name, found in state.instances.items() if found.machine}
     ordered = [*(name for name in loaded.stack.members if name in machines), *machines]
     return {name: machines[name] for name in dict.fromkeys(ordered) if machines[name].address}
+
+
+def _other_machines(invocation: Invocation, loaded: LoadedStack) -> dict[str, str]:
+    """The instances whose machine is not the one that was set up, with why and what to do."""
+    with invocation.project.reader() as store:
+        found = invocation.project.other_machines(loaded, store.state(loaded.stack.name))
+    return {name: f"{why}; 'opsflow up {loaded.stack.name}' sets it up" for name, why in found.items()}
 
 
 def _shell_command(words: Sequence[str]) -> str:
@@ -105,7 +114,7 @@ def exec_(
     """
     loaded = invocation.load(stack)
     machines, terminal = _chosen(invocation, loaded, targets), invocation.terminal
-    text, limit = _shell_command(remote), values.seconds("--timeout", timeout)
+    text, limit = _shell_command(remote), values.limit("--timeout", timeout)
     plain, settings = output.format is Format.TABLE, invocation.project.context(loaded).ssh
     interruptible = Interruptible(terminal)
 
@@ -239,9 +248,15 @@ def _everywhere(
     machines: Mapping[str, Machine],
     one: Callable[[Engine, str], dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Do ``one`` on every machine in parallel; a usage error ends it, any other error is that instance's result."""
+    """Do ``one`` on every machine in parallel; a usage error ends it, any other error is that instance's result.
+
+    A machine that is not the one that was set up is left alone.
+    """
+    others = _other_machines(invocation, loaded)
 
     def guarded(engine: Engine, name: str) -> dict[str, Any]:
+        if name in others:
+            return {"name": name, "exit_code": None, "error": others[name], "error_code": int(ExitCode.FAILED)}
         try:
             return one(engine, name)
         except UsageError:

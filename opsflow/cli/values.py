@@ -68,6 +68,17 @@ def seconds(option: str, text: str) -> float:
     return float(found[1]) * _SECONDS[found[2] or "s"]
 
 
+def limit(option: str, text: str) -> float:
+    """A time limit in seconds.
+
+    Raises:
+        UsageError: it is no time, or none at all.
+    """
+    if not (found := seconds(option, text)):
+        raise UsageError(f"{option} {text}: a time limit is more than 0, such as 90, 90s, 10m or 1h")
+    return found
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """``did you mean 'app1'?``, or what there is, or nothing."""
     names = list(dict.fromkeys(known))

@@ -55,6 +55,7 @@ def test_no_command_at_all_shows_the_help_and_is_a_usage_error(opsflow: Program)
         (("run", "shop", "setup", "--set", "workers"), "KEY=VALUE"),
         (("run", "shop", "setup", "--serial", "0"), "batch size"),
         (("run", "shop", "setup", "--timeout", "soon"), "write a time such as"),
+        (("run", "shop", "setup", "--timeout", "0"), "more than 0"),
         (("run", "shop", "setup", "--fail-percent", "200"), "--fail-percent"),
         (("run", "shop", "setup", "--lock-wait", "x"), "--lock-wait"),
         (("deploy", "shop", "storefrnt"), "did you mean 'storefront'"),
