@@ -56,7 +56,9 @@ def _problem(details: ErrorDetails, document: Document) -> Found:
 
 
 def _missing(document: Document, at: DataPath, path: DataPath) -> Problem:
-    return document.problem(at, f"the key '{path[-1]}' is missing", hint=_example(path), on_key=bool(at))
+    written = _SECTIONS.get(str(path[-1])) if model_at(path) else None
+    hint = f"write {path[-1]}: {written}" if written else _example(path)
+    return document.problem(at, f"the key '{path[-1]}' is missing", hint=hint, on_key=bool(at))
 
 
 def _said(details: ErrorDetails, at: DataPath) -> tuple[str, str | None]:
@@ -137,6 +139,9 @@ def _keys_at(at: DataPath) -> tuple[str, ...]:
     model = model_at(at)
     return tuple(model.model_fields) if model else ()
 
+
+_SECTIONS = {"compute": "{provider: sandbox}", "source": "{directory: PATH}"}
+"""What to write where a whole section is missing: its keys alone would look like keys of the section around it."""
 
 TEXT, LIST, MAPPING = "text", "a list", "a mapping (KEY: VALUE)"
 _WANTED = {

@@ -121,6 +121,11 @@ class TestKeys:
         assert problem.path == parent
         assert problem.line is not None
 
+    def test_a_missing_section_is_written_out_in_the_hint(self, tmp_path: Path) -> None:
+        assert only_problem(tmp_path, "stack: shop\nlayers: {a: {}}\n").hint == "write compute: {provider: sandbox}"
+        text = HEAD + LAYERS + "apps: {shop: {layers: [app]}}\n"
+        assert only_problem(tmp_path, text).hint == "write source: {directory: PATH}"
+
     def test_every_renamed_key_leads_to_one_that_exists(self) -> None:
         names = {name for model in every_model() for name in model.model_fields}
         for key, here in RENAMED.items():
