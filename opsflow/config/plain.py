@@ -113,7 +113,7 @@ class _Walk:
             else:
                 message = f"the key '{_shown(key)}' is there twice; first in line {first.line}"
                 self._problem(key_node.start, (*path, key), message, "keep one of them")
-                self._hide(value_node)
+                self._hide_secrets((*path, key), value_node, depth + 1)
         return found
 
     def _merged(self, path: DataPath, node: Node, depth: int) -> dict[str, tuple[Node, Node]]:
@@ -127,6 +127,18 @@ class _Walk:
             self._bound(source, depth)
             found = {**self._entries(path, source, depth + 1), **found}
         return found
+
+    def _hide_secrets(self, path: DataPath, node: Node, depth: int) -> None:
+        """What is secret in a value that counts for nothing."""
+        self._bound(node, depth)
+        if is_secret(path):
+            self._hide(node)
+        elif node.is_mapping:
+            for key, value in node.entries():
+                self._hide_secrets((*path, key.text), value, depth + 1)
+        elif not node.is_scalar:
+            for index, item in enumerate(node.children):
+                self._hide_secrets((*path, index), item, depth + 1)
 
     def _hide(self, node: Node) -> None:
         """Nobody looks at it any more, so nobody knows whether it is secret."""

@@ -180,6 +180,12 @@ class TestDuplicates:
         problem = only_problem(tmp_path, HEAD + LAYERS + "attributes:\n  a: 1\n  b: 2\n  a: 3\n")
         assert (problem.line, problem.column, problem.path) == (7, 3, "attributes/a")
         assert problem.message == "the key 'a' is there twice; first in line 5"
+        assert problem.snippet == "  a: 3"
+
+    def test_what_is_secret_in_it_is_not_shown(self, tmp_path: Path) -> None:
+        inner = "{user: me, password: hunter2, keys: [{token: t0ken}]}"
+        problem = only_problem(tmp_path, HEAD + LAYERS + f"attributes: {{db: 1, db: {inner}}}\n")
+        assert problem.snippet == "attributes: {db: 1, db: {user: me, password: *******, keys: [{token: *****}]}}"
 
     def test_quotes_do_not_make_another_key(self, tmp_path: Path) -> None:
         assert only_problem(tmp_path, HEAD + LAYERS + "attributes: {a: 1, 'a': 2}\n").column == 20
