@@ -219,6 +219,15 @@ class Project:
         except OpsflowError as error:
             return recorded, error.message
 
+    def other_machines(self, loaded: LoadedStack, state: StackState) -> dict[str, str]:
+        """The instances that the provider describes another machine of than the one that was set up, and why."""
+        from opsflow.controller import other_machines
+
+        try:
+            return other_machines(state, self.compute(loaded.stack))
+        except OpsflowError:
+            return {}  # Nothing is known but the records, and these say what was set up.
+
     @contextmanager
     def _opened(self) -> Iterator[Store]:
         self.private()

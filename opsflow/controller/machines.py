@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from opsflow.controller.ledger import News
+from opsflow.controller.observing import other_machine
 from opsflow.controller.tokens import last_generation, token_of
 from opsflow.controller.work import Work
 from opsflow.errors import ProviderError
 from opsflow.lifecycle.states import Trigger, can_start
 from opsflow.model.machine import Machine, MachineRequest, MachineState
-from opsflow.model.state import InstanceState, InstanceStatus
+from opsflow.model.state import Deployed, InstanceState, InstanceStatus
 
 POLL = 0.5
 """Seconds between two looks at a machine that starts."""
@@ -74,7 +75,7 @@ class Machines:
         """
         member = self._parts.stack.members[state.name]
         kept = set(self._parts.stack.apps_of(member.layers))
-        apps = {app: there.model_copy(update={"previous": ()}) for app, there in state.apps.items() if app in kept}
+        apps = {app: there for app, there in _without_releases(state).items() if app in kept}
         token = token_of(state.stack, state.name, generation)
         return {
             "generation": generation,
@@ -92,6 +93,7 @@ class Machines:
             return self._parts.compute.create(self._request(state))
         found = self._parts.compute.find(state.machine.token)
         if found is not None and found.state is not MachineState.GONE:
+            self._note_other(state, found)
             return self._parts.compute.start(found)
         renewed = self._renewed(state, state.generation + 1)
         state = self._work.records.update(
@@ -100,6 +102,13 @@ class Machines:
             self._news("machine.lost", state.name, "its machine is gone; it gets a new one", state.generation + 1),
         )
         return self._parts.compute.create(self._request(state))
+
+    def _note_other(self, state: InstanceState, machine: Machine) -> None:
+        """Nothing is applied on a machine that is not the one that was set up."""
+        if why := other_machine(state, machine, self._parts.compute):
+            fresh = {"machine": machine, "applied": {}, "apps": _without_releases(state)}
+            news = self._news("machine.changed", state.name, why, state.generation)
+            self._work.records.update(state.name, lambda now: now.model_copy(update=fresh), news)
 
     def _request(self, state: InstanceState) -> MachineRequest:
         stack = self._parts.stack
@@ -258,3 +267,8 @@ class Machines:
     def _news(self, kind: str, name: str, message: str, generation: int) -> News:
         text = f"{name}: {message}" if message else name
         return News(kind, text, instance=name, run=self._work.run.id, data={"generation": generation})
+
+
+def _without_releases(state: InstanceState) -> dict[str, Deployed]:
+    """The apps of an instance that gets another machine: it has none of their old releases."""
+    return {app: there.model_copy(update={"previous": ()}) for app, there in state.apps.items()}

@@ -19,6 +19,7 @@ from opsflow.controller.secrets import kept
 from opsflow.controller.work import Work, as_request
 from opsflow.errors import ConfigError, Problem, StoreError
 from opsflow.lifecycle.reach import Candidate, Targets, select
+from opsflow.lifecycle.states import why_down
 from opsflow.model.command import Run
 from opsflow.model.secrecy import secret_values
 from opsflow.model.state import InstanceStatus, StackState
@@ -82,7 +83,10 @@ class Office:
             name: Candidate(name, member.layers, InstanceStatus.STOPPED)
             for name, member in self.parts.stack.members.items()
         }
-        found |= {name: Candidate(name, state.layers, state.status) for name, state in observed.instances.items()}
+        found |= {
+            name: Candidate(name, state.layers, state.status, why_down(state))
+            for name, state in observed.instances.items()
+        }
         return tuple(found.values())
 
     def choose(

@@ -60,7 +60,7 @@ class Recovering:
 
     def _see(self, state: InstanceState, machine: Machine | None) -> None:
         """One record and its machine."""
-        found = finding(state, machine)
+        found = finding(state, machine, self._parts.compute)
         if found.ended:
             self._office.records.move(state, Trigger.MACHINE_ENDED, found.ended, run=None, machine=found.machine)
         elif found.machine is not None and found.machine != state.machine:
@@ -71,7 +71,10 @@ class Recovering:
         kind, text = ("machine.adopted", "has this machine") if new else ("machine.changed", "its machine changed")
         where = f" at {machine.address}" if machine.address else ""
         news = News(kind, f"{state.name}: {text}{where}", instance=state.name, data={"machine": machine.id})
-        self._office.records.update(state.name, lambda now: now.model_copy(update={"machine": machine}), news)
+        # Without a key it is refused; with another one later it is another machine.
+        known = state.machine.host_keys if state.machine and not machine.host_keys else ()
+        change = {"machine": machine, "known_by": known or state.known_by}
+        self._office.records.update(state.name, lambda now: now.model_copy(update=change), news)
 
     def _see_strangers(self, machines: Sequence[Machine]) -> None:
         """Machines of this stack without a record: they get one again, unless their instance has another machine."""

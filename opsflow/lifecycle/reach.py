@@ -40,6 +40,13 @@ class Candidate:
     name: str
     layers: tuple[str, ...]
     status: InstanceStatus
+    why: str = ""
+    """Why it is in this status, where that helps."""
+
+    @property
+    def said(self) -> str:
+        """The end of a message that names its status."""
+        return f": {self.why}" if self.why else ""
 
 
 ONLINE = frozenset({InstanceStatus.ONLINE})
@@ -88,7 +95,7 @@ def select(
     for candidate in chosen:
         if candidate.name in targets.only and candidate.status not in statuses:
             raise UsageError(
-                f'Instance: {candidate.name} cannot be {doing} in status "{candidate.status}"',
+                f'Instance: {candidate.name} cannot be {doing} in status "{candidate.status}"{candidate.said}',
                 hint=f"possible in: {', '.join(sorted(statuses))}",
             )
     reached = tuple(candidate.name for candidate in chosen if candidate.status in statuses)
@@ -115,6 +122,6 @@ def _known(kind: str, asked: Iterable[str], there: Sequence[str]) -> None:
 def _nobody(chosen: Sequence[Candidate], targets: Targets, doing: str) -> str:
     if not chosen:
         return f"no instance is selected ({targets.describe()})"
-    found = ", ".join(f"{candidate.name} is {candidate.status}" for candidate in chosen[:8])
+    found = ", ".join(f"{candidate.name} is {candidate.status}{candidate.said}" for candidate in chosen[:8])
     more = f" and {len(chosen) - 8} more" if len(chosen) > 8 else ""
     return f"no instance can be {doing} ({targets.describe()}): {found}{more}"

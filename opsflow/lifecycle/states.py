@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from opsflow.errors import IllegalTransition
-from opsflow.model.state import MEMBERS
+from opsflow.model.state import MEMBERS, InstanceState
 from opsflow.model.state import InstanceStatus as S
 
 
@@ -96,6 +96,15 @@ def transition(status: S, trigger: Trigger) -> S:
 def can(status: S, trigger: Trigger) -> bool:
     """Whether ``trigger`` is possible in ``status``."""
     return (status, trigger) in TRANSITIONS
+
+
+ITS_MACHINE = "its machine "
+"""How the reason begins of an instance that is stopped because its machine is not there as it was."""
+
+
+def why_down(state: InstanceState) -> str:
+    """What became of the machine of an instance that is stopped for that reason; nothing for others."""
+    return state.reason if state.status is S.STOPPED and state.reason.startswith(ITS_MACHINE) else ""
 
 
 def can_start(status: S) -> bool:

@@ -81,6 +81,9 @@ class InstanceState(Model):
     provider: str | None = None
     """Who made its machine, or was asked to; unknown in records of earlier versions."""
     machine: Machine | None = None
+    """The one that was set up, as it was: when the provider describes another one by now, `up` has to start that."""
+    known_by: tuple[str, ...] = ()
+    """The last host keys that were known of it, when none is known any more."""
     apps: Mapping[str, Deployed] = Field(default_factory=dict)
     applied: Mapping[str, str] = Field(default_factory=dict)
     """Event -> digest of what its last successful run was made from (run list, recipes, attributes)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass
 
+from opsflow.lifecycle.states import why_down
 from opsflow.model.events import LifecycleEvent
 from opsflow.model.stack import Stack
 from opsflow.model.state import InstanceState
@@ -102,14 +103,15 @@ class Planner:
             yield self.start(state, f"its start was interrupted ({status})")
         elif status in _DOWN:
             failed = status is S.START_FAILED
-            yield self.start(state, _with("its start failed", state) if failed else "it is stopped and should run")
+            stopped = why_down(state) or "it is stopped and should run"
+            yield self.start(state, _with("its start failed", state) if failed else stopped)
         elif status in _STOPPING:
             yield self.stop(state, f"its stop is not finished ({status})")
             yield self.start(state, "it should run")
         else:
             yield from self.removed(state, f"its end is not finished ({status})")
             yield self.create(name, "it should run")
-        yield from self.setup(name, "after boot")
+        yield from self.setup(name, why_down(state) or "after boot")
 
     def _down(self, name: str, state: InstanceState, wish: Wish) -> Iterator[Step]:
         if state.status in _TERMINATING:

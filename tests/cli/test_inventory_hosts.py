@@ -47,3 +47,64 @@ def test_a_missing_inventory_is_an_error_of_plan_as_of_up(fleet: Program) -> Non
     status = fleet("status", "shop", "--json")
     assert status.code == 0
     assert "hosts.yml" in status.json["note"]
+
+
+# ------------------------------------------------------------------------------------------------ another machine
+
+
+OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgIC"
+
+
+@pytest.mark.parametrize(
+    ("now", "why"),
+    [
+        (f"{{address: 192.0.2.9, host_key: {KEY}}}", "its machine changed: 192.0.2.1 -> 192.0.2.9"),
+        (
+            f"{{address: 192.0.2.1, port: 2222, host_key: {KEY}}}",
+            "its machine changed: 192.0.2.1 port 22 -> 192.0.2.1 port 2222",
+        ),
+        (f"{{address: 192.0.2.1, host_key: {OTHER}}}", "its machine changed: 192.0.2.1 has another host key"),
+    ],
+)
+def test_another_machine_is_used_by_nobody_until_up_set_it_up(fleet: Program, now: str, why: str) -> None:
+    write_inventory(fleet, now)
+    fleet.engine.jobs.clear()
+    assert why in fleet("status", "shop").out
+    plan = fleet("plan", "shop", "--json").json["steps"]
+    assert [(step["kind"], step["reason"]) for step in plan if step["instance"] == "app1"][:2] == [
+        ("start", why), ("setup", why),
+    ]  # fmt: skip
+    for _ in range(2):
+        answer = fleet("exec", "shop", "--only", "app1", "--", "true")
+        assert (answer.code, why in answer.err) == (1, True)
+        assert fleet("facts", "shop", "--only", "app1").code == 1
+        answer = fleet("run", "shop", "configure", "--only", "app1")
+        assert (answer.code, why in answer.err) == (64, True)
+    assert fleet.engine.commands == []
+    assert fleet.engine.jobs == []
+    assert fleet("ssh", "shop", "app1").code == 64
+    assert fleet("up", "shop", "-y").code == 0
+    assert ("app1", "web.setup") in fleet.engine.ran[-4:]
+    assert fleet("exec", "shop", "--", "true").code == 0
+    assert fleet("plan", "shop", "--detailed-exitcode").code == 0
+
+
+def test_up_after_another_machine_was_written_down_needs_no_look_in_between(fleet: Program) -> None:
+    write_inventory(fleet, f"{{address: 192.0.2.9, host_key: {KEY}}}")
+    assert fleet("up", "shop", "-y").code == 0
+    assert {job.machine.address for job in fleet.engine.jobs[-4:] if job.node.name == "app1"} == {"192.0.2.9"}
+
+
+def test_what_does_not_make_it_another_machine(fleet: Program) -> None:
+    write_inventory(fleet, f"{{address: 192.0.2.1, host_key: [{OTHER}, {KEY} root@app1], rack: b}}")
+    assert "start" not in fleet("plan", "shop").out
+    assert fleet("exec", "shop", "--only", "app1", "--", "true").code == 0
+
+
+def test_another_key_after_none_was_known_is_another_machine(fleet: Program) -> None:
+    write_inventory(fleet, "{address: 192.0.2.1}")
+    fleet("run", "shop", "configure")
+    write_inventory(fleet, f"{{address: 192.0.2.1, host_key: {OTHER}}}")
+    answer = fleet("run", "shop", "configure", "--only", "app1")
+    assert answer.code == 64
+    assert "another host key" in answer.err

@@ -260,6 +260,19 @@ def test_a_single_host_may_be_trusted_at_first_use(world: World, sshd: Sshd) -> 
     assert world.create(world.provider(), "web1").host_keys == (sshd.public,)
 
 
+def test_a_host_that_is_started_at_a_new_place_is_used_there_for_the_first_time(world: World, sshd: Sshd) -> None:
+    world.hosts(f"hosts: {{web1: {{address: 192.0.2.1, host_key: {KEY}}}}}")
+    provider = world.provider(host_keys="accept-new")
+    machine = world.create(provider, "web1")
+    text = f"hosts: {{web1: {{address: 127.0.0.1, port: {sshd.port}}}, old: {{address: 192.0.2.1, host_key: {KEY}}}}}"
+    world.hosts(text)
+    found = provider.find(machine.token)
+    assert found is not None
+    assert found.host_keys == ()
+    assert provider.start(found).host_keys == (sshd.public,)
+    assert world.create(provider, "old").address == "192.0.2.1"
+
+
 def test_a_machine_that_does_not_answer_cannot_show_a_key() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

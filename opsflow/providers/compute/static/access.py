@@ -58,12 +58,27 @@ class Access:
             raise ProviderError(f"host '{host.name}': there is no private key {host.key}")
         if self._known(host):
             return
-        address, port = self.place(host)
-        if (host.policy or self._ssh.host_keys) != "accept-new":
-            raise ProviderError(f"host '{host.name}': its host key is not known", hint=self._advice(address, port))
-        remember(self._seen, address, port, host_key(address, port))
+        if not self._accepts_new(host):
+            raise ProviderError(f"host '{host.name}': its host key is not known", hint=self._advice(*self.place(host)))
+        self._remember(host)
+
+    def at_new_place(self, host: Host) -> None:
+        """Record the key that a host shows at its new place, where the first use is trusted and none is known.
+
+        Raises:
+            ProviderError: it does not answer there.
+        """
+        if self._accepts_new(host) and not self.host_keys(host):
+            self._remember(host)
 
     # ------------------------------------------------------------------------------------------ inside
+
+    def _accepts_new(self, host: Host) -> bool:
+        return (host.policy or self._ssh.host_keys) == "accept-new"
+
+    def _remember(self, host: Host) -> None:
+        address, port = self.place(host)
+        remember(self._seen, address, port, host_key(address, port))
 
     def _known(self, host: Host) -> tuple[str, ...]:
         """From the inventory, else a known_hosts file, else what was seen at the first use."""

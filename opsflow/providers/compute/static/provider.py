@@ -85,12 +85,23 @@ class StaticProvider:
         return [self._machine(binding) for binding in self._bindings.list() if binding.stack == stack]
 
     def start(self, machine: Machine) -> Machine:
-        """Note that it is in use again."""
-        return self._note(machine, stopped=False)
+        """Note that it is in use again, where the inventory says that it is now.
+
+        Raises:
+            ProviderError: it is at another place than before, its key there is to be recorded, and it does not answer.
+        """
+        with self._bindings.locked():
+            binding = self._used(machine)
+            host = self._now(binding.host)
+            if self._access.place(host) != self._access.place(binding.host):
+                self._access.at_new_place(host)
+            return self._machine(self._bindings.write(binding.model_copy(update={"stopped": False, "host": host})))
 
     def stop(self, machine: Machine) -> Machine:
         """Note that it is not in use; the machine itself runs on."""
-        return self._note(machine, stopped=True)
+        with self._bindings.locked():
+            binding = self._used(machine)
+            return self._machine(self._bindings.write(binding.model_copy(update={"stopped": True})))
 
     def reboot(self, machine: Machine) -> Machine:
         """Refused.
@@ -107,11 +118,6 @@ class StaticProvider:
             self._bindings.remove(machine.token)
 
     # ------------------------------------------------------------------------------------------ inside
-
-    def _note(self, machine: Machine, *, stopped: bool) -> Machine:
-        with self._bindings.locked():
-            binding = self._used(machine)
-            return self._machine(self._bindings.write(binding.model_copy(update={"stopped": stopped})))
 
     def _used(self, machine: Machine) -> Binding:
         binding = self._bindings.read(machine.token)
