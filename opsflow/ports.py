@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from opsflow.errors import Problem
 from opsflow.model.app import App
 from opsflow.model.command import Command, Run
 from opsflow.model.compute import Ssh, Timeouts
@@ -115,6 +116,10 @@ class RecipeCatalog(Protocol):
         Raises:
             RecipeError: with what is wrong in those that cannot.
         """
+        ...
+
+    def broken(self) -> Mapping[str, Sequence[Problem]]:
+        """Module name -> what is wrong, for every module on the recipe paths that cannot be parsed."""
         ...
 
     def digest(self, recipes: Sequence[str]) -> str:

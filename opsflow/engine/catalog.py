@@ -70,6 +70,10 @@ class AstCatalog:
         if self._broken:
             raise _broken(self._broken)
 
+    def broken(self) -> Mapping[str, Sequence[Problem]]:
+        """What is wrong with each module that cannot be parsed."""
+        return {name: error.problems for name, error in self._broken.items()}
+
     def digest(self, recipes: Sequence[str]) -> str:
         """Digest of what the recipes are made of: their modules, what those import, and every other file beside them.
 
