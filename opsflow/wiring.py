@@ -18,6 +18,7 @@ from opsflow.errors import CapabilityError, OpsflowError, StoreError, UsageError
 if TYPE_CHECKING:
     from opsflow.config import LoadedStack
     from opsflow.controller import Controller, Observer, StackContext
+    from opsflow.model.app import App
     from opsflow.model.command import Command
     from opsflow.model.stack import Stack
     from opsflow.model.state import StackState
@@ -158,6 +159,25 @@ class Project:
         name = str(stack.compute.options.get("inventory", "hosts.yml"))
         in_folder = self.root / "inventory" / name
         return in_folder if in_folder.exists() or not (self.root / name).exists() else self.root / name
+
+    def missing_source(self, app: App) -> str:
+        """Why the source of an app cannot be there, as far as files tell; nothing when it is, or is on the network."""
+        from opsflow.providers.sources import missing
+
+        return missing(app.source, self.root)
+
+    def check_recipes(self, loaded: LoadedStack) -> None:
+        """See whether every run list of the stack could run, without a host and without the state.
+
+        Raises:
+            RecipeError: with every problem.
+        """
+        from opsflow.controller.preflight import check_stack
+
+        with self.engine(loaded.stack) as engine:
+            check_stack(
+                self.context(loaded), engine=engine, catalog=self.catalog(loaded.stack), clock=self.adapters.clock
+            )
 
     # ------------------------------------------------------------------------------------------- parts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,8 +30,27 @@ def recipe_names(modules: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [f"{module}.{function}" for module, functions in modules.items() for function in functions]
 
 
-def missing_recipes(loaded: LoadedStack, modules: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
-    """What the layers name and no recipe module has, with its place in the stack file."""
+def named_modules(stack: Stack) -> set[str]:
+    """The recipe modules that the layers name, themselves or by a recipe of theirs."""
+    from opsflow.model.events import LifecycleEvent
+
+    return {
+        module
+        for layer in stack.layers.values()
+        for module in (
+            *layer.recipes.modules,
+            *(each.rpartition(".")[0] for event in LifecycleEvent for each in layer.recipes.spelled_out(event)),
+        )
+    }
+
+
+def missing_recipes(
+    loaded: LoadedStack, modules: Mapping[str, Mapping[str, Any]], without: Container[str] = ()
+) -> list[Problem]:
+    """What the layers name and no recipe module has, with its place in the stack file.
+
+    What modules of ``without`` have, nobody can say.
+    """
     from opsflow.model.events import LifecycleEvent
 
     recipes = recipe_names(modules)
@@ -42,7 +61,7 @@ def missing_recipes(loaded: LoadedStack, modules: Mapping[str, Mapping[str, Any]
             ("modules", declared.recipes.modules, list(modules)),
         ):
             for index, name in enumerate(named):
-                if name not in there:
+                if name not in there and name not in without and name.rpartition(".")[0] not in without:
                     path, hint = ("layers", layer, "recipes", place, index), suggestion(name, there)
                     problems.append(loaded.document.problem(path, f"there is no recipe '{name}'", hint=hint))
     return problems

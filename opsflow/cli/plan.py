@@ -51,13 +51,14 @@ def plan(
 ) -> int:
     """Show what up would do, machines and recipes, and why; or what an event would run where.
 
-    Changes nothing and needs no lock.
+    Changes nothing and needs no lock. Recipes that cannot run are refused here as by up.
     """
     if not what and not targets_of(targets).everything:
         raise UsageError("--layer, --only and --exclude need an EVENT: up always plans the whole stack")
     loaded = invocation.load(stack)
     with invocation.project.planner(loaded, Fan()) as controller:
         made = _planned(invocation, loaded, controller, targets_of(targets), what or ())
+        controller.check_recipes(made)
     if out is not None:
         _save(made, out)
     invocation.terminal.emit(

@@ -44,41 +44,82 @@ def validate(
         typer.Argument(metavar="STACK", autocompletion=completions.stacks, help="Default: all stacks."),
     ] = None,
 ) -> int:
-    """Check stack files and their recipes; every problem with file, line and column."""
+    """Check stack files, their recipes and the sources of their apps; every problem with file, line and column.
+
+    Recipes are loaded and called once, without a host. A module that no stack uses and that is not valid Python is only
+    a warning.
+    """
     names = stacks or invocation.project.stacks()
     if not names:
         raise UsageError(f"{invocation.project.root / 'stacks'} has no stack files", hint="write stacks/NAME.yml")
     reports = [_check(invocation, name) for name in names]
     lines = []
     for report in reports:
-        count = len(report["problems"])
-        verdict = "ok" if report["valid"] else f"{count} problem{'s' if count > 1 else ''}"
-        lines.append(from_here(f"{report['file']}: {verdict}"))
+        lines.append(from_here(f"{report['file']}: {_verdict(report)}"))
         lines += [block(str(Problem(**problem))) for problem in report["problems"]]
+        lines += [block(f"warning: {Problem(**problem)}") for problem in report["warnings"]]
     invocation.terminal.emit({"stacks": reports}, output.format, lines)
     return ExitCode.OK if all(report["valid"] for report in reports) else ExitCode.BAD_INPUT
 
 
+def _verdict(report: dict[str, Any]) -> str:
+    counts = [
+        f"{len(report[kind])} {kind if len(report[kind]) > 1 else kind[:-1]}"
+        for kind in ("problems", "warnings")
+        if report[kind]
+    ]
+    return ", ".join([*(["ok"] if report["valid"] else []), *counts])
+
+
 def _check(invocation: Invocation, name: str) -> dict[str, Any]:
-    problems: list[Problem] = []
     file, found = name, None
+    warnings: list[Problem] = []
     try:
         loaded = invocation.load(name)
-        file, found = str(loaded.file), loaded.stack.name
-        problems += _recipe_problems(invocation, loaded)
     except ConfigError as error:
-        problems += error.problems
-        file = error.problems[0].file if error.problems else name
-    return {"stack": found, "file": file, "valid": not problems, "problems": [_as_data(p) for p in problems]}
+        problems = list(error.problems)
+        file = problems[0].file if problems else name
+    else:
+        file, found = str(loaded.file), loaded.stack.name
+        problems, warnings = _recipe_problems(invocation, loaded)
+        problems += _source_problems(invocation, loaded)
+    return {
+        "stack": found,
+        "file": file,
+        "valid": not problems,
+        "problems": [_as_data(problem) for problem in problems],
+        "warnings": [_as_data(problem) for problem in warnings],
+    }
 
 
-def _recipe_problems(invocation: Invocation, loaded: LoadedStack) -> list[Problem]:
-    """Recipes that the stack names and that do not exist."""
-    from opsflow.cli.names import missing_recipes
+def _recipe_problems(invocation: Invocation, loaded: LoadedStack) -> tuple[list[Problem], list[Problem]]:
+    """What keeps the stack's recipes from running; and what is wrong with modules that it does not use."""
+    from opsflow.cli.names import missing_recipes, named_modules
 
     catalog = invocation.project.catalog(loaded.stack)
-    catalog.check()
-    return missing_recipes(loaded, catalog.modules())
+    try:
+        modules = catalog.modules()
+    except ConfigError as error:
+        return list(error.problems), []
+    broken, used = catalog.broken(), named_modules(loaded.stack)
+    problems = [problem for module, each in broken.items() if module in used for problem in each]
+    problems += missing_recipes(loaded, {name: modules[name] for name in modules}, without=broken)
+    try:
+        invocation.project.check_recipes(loaded)
+    except ConfigError as error:
+        problems += error.problems
+    named = {(problem.file, problem.line) for problem in problems}
+    others = [problem for module, each in broken.items() if module not in used for problem in each]
+    return problems, [problem for problem in others if (problem.file, problem.line) not in named]
+
+
+def _source_problems(invocation: Invocation, loaded: LoadedStack) -> list[Problem]:
+    """Apps whose code is said to be on this machine, and is not."""
+    return [
+        loaded.document.problem(("apps", name, "source", app.source.kind), message)
+        for name, app in loaded.stack.apps.items()
+        if (message := invocation.project.missing_source(app))
+    ]
 
 
 def _as_data(problem: Problem) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from opsflow.errors import UsageError
 from opsflow.lifecycle.reach import Targets, statuses_for
 from opsflow.model.command import CommandType
 from opsflow.model.events import LifecycleEvent
+from opsflow.model.state import StackState
 from opsflow.planning import Plan, StepKind, plan_destroy, plan_event, plan_up
 from opsflow.planning.models import LEAVES
 
@@ -93,13 +94,24 @@ class Applying:
             if step.instance not in self._parts.stack.members and step.instance not in observed.instances:
                 raise UsageError(f"the plan names the instance '{step.instance}', which the stack does not have")
         plan.fingerprint.check(self._office.inputs(observed).fingerprint(observed))
+        self._preflight(plan, observed)
+        if any(plan.of(StepKind.CREATE, StepKind.START)):
+            self._parts.compute.check()
+
+    def check_recipes(self, plan: Plan) -> None:
+        """Say now what :meth:`apply` would refuse.
+
+        Raises:
+            RecipeError: a recipe of the plan cannot be used.
+        """
+        self._preflight(plan, self._office.observe())
+
+    def _preflight(self, plan: Plan, observed: StackState) -> None:
         planned = [
             Planned(step.instance, _EVENT_OF_STEP.get(step.kind, step.kind).value, step.recipes, step.apps)
             for step in plan.steps
         ]
         self._office.preflight(observed, planned, RunOptions())
-        if any(plan.of(StepKind.CREATE, StepKind.START)):
-            self._parts.compute.check()
 
     def _configure_the_rest(self, plan: Plan, configures: Configures) -> None:
         """A membership change configures everyone. Without one, those whose configure is out of date."""

@@ -96,6 +96,14 @@ class Controller:
         """Where these recipes would run."""
         return self._applying.plan_recipes(tuple(recipes), targets)
 
+    def check_recipes(self, plan: Plan) -> None:
+        """Say of a plan what :meth:`apply` would refuse to run, and change nothing.
+
+        Raises:
+            RecipeError: with every problem.
+        """
+        self._applying.check_recipes(plan)
+
     def apply(self, plan: Plan, cancel: threading.Event | None = None) -> Outcome:
         """Carry a plan out.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from cli_world import Program
+from cli_world import WEB, Program
 
 from opsflow.cli.doctor import sqlite_check
 from opsflow.clock import ManualClock
@@ -21,6 +21,7 @@ from opsflow.model.journal import JournalEntry
 from opsflow.model.state import InstanceStatus
 from opsflow.ports import Changes
 from opsflow.store.sql import SqlStore
+from opsflow.wiring import Adapters
 
 # ------------------------------------------------------------------------------------------------ status
 
@@ -237,6 +238,86 @@ def test_validate_reports_every_file_and_missing_recipes(opsflow: Program) -> No
     found = opsflow("validate", "shop", "--json").json["stacks"][0]
     assert (found["valid"], len(found["problems"])) == (False, 2)
     assert all(problem["line"] for problem in found["problems"])
+
+
+@pytest.fixture
+def planning(opsflow: Program) -> Program:
+    """The program with the engine that it really has."""
+    opsflow.adapters = replace(opsflow.adapters, engine=Adapters().engine)
+    return opsflow
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "says"),
+    [
+        ("web", "import nothere\n\n" + WEB, "No module named 'nothere'"),
+        ("web", "import json.nothere\n\n" + WEB, "nothere"),
+        ("web", WEB + "\n\nraise RuntimeError('not today')\n", "not today"),
+        ("web", WEB.replace("setup(node)", "setup()"), "setup"),
+        ("proxy", "def setup(node) ...\n", "is not valid Python"),
+    ],
+)
+def test_validate_and_plan_refuse_what_up_would_refuse(planning: Program, module: str, text: str, says: str) -> None:
+    (planning.root / f"recipes/{module}.py").write_text(text)
+    found = planning("validate", "shop", "--json")
+    (report,) = found.json["stacks"]
+    assert (found.code, report["valid"], report["file"]) == (65, False, str(planning.root / "stacks/shop.yml"))
+    assert says in " ".join(problem["message"] for problem in report["problems"])
+    # A function that cannot even be called has no line of its own: then the recipe's name says where.
+    where = {str(planning.root / f"recipes/{module}.py"), f"{module}.setup"}
+    assert {problem["file"] for problem in report["problems"]} <= where
+    assert planning("validate", "shop").out.startswith(f"{planning.root}/stacks/shop.yml: ")
+    plan = planning("plan", "shop")
+    assert plan.code == 65
+    assert says in plan.err
+    assert not planning.provider.list("shop")
+
+
+def test_validate_refuses_a_recipe_that_an_installed_module_hides(planning: Program) -> None:
+    file = planning.root / "stacks/shop.yml"
+    file.write_text(file.read_text().replace("[proxy]", "[json]"))
+    (planning.root / "recipes/json.py").write_text("def setup(node): ...\n")
+    answer = planning("validate", "shop")
+    assert answer.code == 65
+    assert "an installed Python module of that name comes first" in answer.out
+    assert planning("plan", "shop").code == 65
+
+
+def test_a_module_that_no_stack_uses_is_a_warning_and_hides_nothing(planning: Program) -> None:
+    (planning.root / "recipes/draft.py").write_text("def setup(node) ...\n")
+    answer = planning("validate", "shop")
+    assert answer.code == 0
+    assert "shop.yml: ok, 1 warning" in answer.out
+    assert f"warning: {planning.root}/recipes/draft.py:1:" in answer.out
+    file = planning.root / "stacks/shop.yml"
+    file.write_text(file.read_text().replace("web.setup", "web.stup"))
+    (report,) = planning("validate", "shop", "--json").json["stacks"]
+    assert ["web.stup" in problem["message"] for problem in report["problems"]] == [True]
+    assert len(report["warnings"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("{directory: ./storefrnt}", "there is no directory"),
+        ("{directory: storefront, subdirectory: web}", "storefront/web"),
+        ("{git: ../nowhere}", "there is no git repository"),
+        ("{archive: dist/shop.tar.gz}", "there is no file"),
+    ],
+)
+def test_validate_looks_for_sources_on_this_machine(opsflow: Program, source: str, says: str) -> None:
+    file = opsflow.root / "stacks/shop.yml"
+    file.write_text(file.read_text().replace("{directory: ./storefront}", source))
+    answer = opsflow("validate", "shop")
+    assert answer.code == 65
+    assert says in answer.out
+    assert "apps/storefront/source/" in answer.out
+
+
+def test_validate_asks_no_network_for_sources(opsflow: Program) -> None:
+    file = opsflow.root / "stacks/shop.yml"
+    file.write_text(file.read_text().replace("{directory: ./storefront}", "{git: 'https://git.invalid/shop.git'}"))
+    assert opsflow("validate", "shop").code == 0
 
 
 def test_validate_of_a_file_that_is_no_stack(opsflow: Program) -> None:
