@@ -42,6 +42,8 @@ class ComputeProvider(Protocol):
         - ``terminate`` leaves nothing behind and does nothing for a machine that is gone.
         - A machine names the instance that it was made for when the provider keeps that.
         - ``find`` and ``list`` tell the truth about machines that ended by themselves.
+        - ``prospect`` tells of a machine what ``create`` will, but for a host key that only its first use tells; it takes
+          nothing.
         - Errors are :class:`~opsflow.errors.ProviderError`. Every method may be called from several threads.
     """
 
@@ -67,6 +69,10 @@ class ComputeProvider(Protocol):
 
     def list(self, stack: str) -> Sequence[Machine]:
         """Every machine of the stack that is not gone."""
+        ...
+
+    def prospect(self, host: str) -> Machine | None:
+        """The machine of that name that exists already and that ``create`` would take; None where it makes one."""
         ...
 
     def start(self, machine: Machine) -> Machine:

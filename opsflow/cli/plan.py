@@ -59,6 +59,8 @@ def plan(
     with invocation.project.planner(loaded, Fan()) as controller:
         made = _planned(invocation, loaded, controller, targets_of(targets), what or ())
         controller.check_recipes(made)
+        if out is not None:
+            made = controller.with_sources(made)
     if out is not None:
         _save(made, out)
     invocation.terminal.emit(

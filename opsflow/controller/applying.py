@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from opsflow.controller.bundles import Bundles
 from opsflow.controller.chains import Chains
 from opsflow.controller.conductor import Conductor
 from opsflow.controller.configures import Configures
@@ -11,6 +12,7 @@ from opsflow.controller.context import Outcome, RunOptions
 from opsflow.controller.office import Office
 from opsflow.controller.preflight import Planned
 from opsflow.controller.rolling import Rolling
+from opsflow.controller.sealing import Sealing
 from opsflow.errors import UsageError
 from opsflow.lifecycle.reach import Targets, statuses_for
 from opsflow.model.command import CommandType
@@ -33,16 +35,23 @@ class Applying:
     def __init__(self, office: Office) -> None:
         self._office = office
         self._parts = office.parts
+        self._sealing = Sealing(office)
 
     def plan_up(self) -> Plan:
         """What brings the stack to what its file says."""
         observed = self._office.observe()
-        return plan_up(self._parts.stack, observed, self._office.inputs(observed), self._parts.clock.now())
+        plan = plan_up(self._parts.stack, observed, self._office.inputs(observed), self._parts.clock.now())
+        return self._sealing.with_machines(plan, observed)
 
     def plan_destroy(self) -> Plan:
         """What ends every instance of the stack."""
         observed = self._office.observe()
-        return plan_destroy(self._parts.stack, observed, self._office.inputs(observed), self._parts.clock.now())
+        plan = plan_destroy(self._parts.stack, observed, self._office.inputs(observed), self._parts.clock.now())
+        return self._sealing.with_machines(plan, observed)
+
+    def with_sources(self, plan: Plan) -> Plan:
+        """The plan with the revisions that it would deploy, for who wants to carry it out later."""
+        return self._sealing.with_sources(plan)
 
     def plan_event(self, event: LifecycleEvent, targets: Targets) -> Plan:
         """What an event would run where."""
@@ -73,8 +82,8 @@ class Applying:
             RecipeError: a recipe cannot be used; nothing was done.
             CapabilityError: machines are to be made or started, and this system cannot; nothing was done.
         """
-        self._check(plan)
-        work = self._office.open(plan.action, "apply", cancel=cancel, asked={"plan": plan.action})
+        bundles = self._check(plan)
+        work = self._office.open(plan.action, "apply", cancel=cancel, bundles=bundles, asked={"plan": plan.action})
         chains = plan.chains()
         work.leaving = frozenset(name for name, steps in chains.items() if steps[-1].kind in LEAVES)
         with Conductor(work) as conductor:
@@ -84,7 +93,7 @@ class Applying:
             conductor.perform([])
         return work.finish()
 
-    def _check(self, plan: Plan) -> None:
+    def _check(self, plan: Plan) -> Bundles:
         if plan.stack != self._parts.stack.name:
             raise UsageError(f"the plan is for the stack '{plan.stack}', not for '{self._parts.stack.name}'")
         if strange := [step.kind for step in plan.steps if step.kind not in _APPLICABLE]:
@@ -93,10 +102,11 @@ class Applying:
         for step in plan.steps:
             if step.instance not in self._parts.stack.members and step.instance not in observed.instances:
                 raise UsageError(f"the plan names the instance '{step.instance}', which the stack does not have")
-        plan.fingerprint.check(self._office.inputs(observed).fingerprint(observed))
+        bundles = self._sealing.check(plan, observed)
         self._preflight(plan, observed)
         if any(plan.of(StepKind.CREATE, StepKind.START)):
             self._parts.compute.check()
+        return bundles
 
     def check_recipes(self, plan: Plan) -> None:
         """Say now what :meth:`apply` would refuse.

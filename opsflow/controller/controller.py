@@ -88,6 +88,14 @@ class Controller:
         """What ends every instance of the stack."""
         return self._applying.plan_destroy()
 
+    def with_sources(self, plan: Plan) -> Plan:
+        """A plan to be saved: it also tells the revisions of the apps that it would deploy.
+
+        Raises:
+            SourceError: one cannot be fetched.
+        """
+        return self._applying.with_sources(plan)
+
     def plan_event(self, event: LifecycleEvent, targets: Targets = _EVERYONE) -> Plan:
         """What an event would run where."""
         return self._applying.plan_event(event, targets)

@@ -33,6 +33,8 @@ class Office:
         self.parts = parts
         self.ledger = Ledger(parts)
         self.records = Records(parts, self.ledger)
+        self.recovered: tuple[int, int] | None = None
+        """Version of the state before and after recovering, when that only wrote down what the machines are like."""
 
     def observe(self) -> StackState:
         """The stack as it is. Who has no lease sees what recovering would find, and writes nothing.
@@ -46,6 +48,10 @@ class Office:
         if self.parts.lease is not None:
             return observed  # recovering has written it down
         return seen(observed, self.parts.compute, self.parts.clock.now())
+
+    def only_recovered(self, before: int, now: int) -> bool:
+        """Whether all that changed between two versions of the state is what a plan could see of the machines."""
+        return self.recovered == (before, now)
 
     def inputs(self, observed: StackState) -> Inputs:
         """What planning needs, read anew."""
@@ -122,6 +128,7 @@ class Office:
         options: RunOptions | None = None,
         cancel: threading.Event | None = None,
         revisions: Mapping[str, str | None] | None = None,
+        bundles: Bundles | None = None,
         asked: Mapping[str, Any] | None = None,
     ) -> Work:
         """A new request with its run, which is committed when it starts."""
@@ -150,7 +157,7 @@ class Office:
             run,
             options=options,
             cancel=cancel or threading.Event(),
-            bundles=Bundles(self.parts, revisions),
+            bundles=bundles or Bundles(self.parts, revisions),
         )
 
 

@@ -36,7 +36,8 @@ class Recovering:
         Raises:
             ConfigError: the stack file names another provider than the one that has the machines.
         """
-        self._office.refuse_other_provider(self._office.records.load())
+        before = self._office.records.load()
+        self._office.refuse_other_provider(before)
         found = aftermath(self._parts.store, self._stack.name, self._parts.clock.now())
         if found:
             changes = Changes(entries=(), runs=found.runs, commands=found.commands)
@@ -44,6 +45,8 @@ class Recovering:
         if self._parts.lease is not None:
             close_all(self._parts.store, self._parts.lease, self._parts.clock.now(), but=self._stack.name)
         self._see_machines()
+        if not found:
+            self._office.recovered = (before.version, self._parts.store.state(self._stack.name).version)
         return found.commands
 
     # ---------------------------------------------------------------------------------------- machines

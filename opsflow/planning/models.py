@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
+
+from pydantic import Field
 
 from opsflow.errors import StalePlan
 from opsflow.model.base import Model
@@ -59,6 +61,10 @@ class Fingerprint(Model):
     """Digest of the recipes that the stack binds, with their templates and files."""
     state: int
     """Version of the observed state."""
+    machines: Mapping[str, str] = Field(default_factory=dict)
+    """Instance -> what the provider says of its machine, or of the existing one that it would get."""
+    sources: Mapping[str, str] | None = None
+    """App that would be deployed -> its revision; None when nobody fetched them for that."""
 
     def check(self, now: Fingerprint) -> None:
         """Refuse to go on when something changed since.
@@ -73,10 +79,18 @@ class Fingerprint(Model):
             changed.append("the recipes")
         if self.state != now.state:
             changed.append(f"the state of the stack (version {self.state}, now {now.state})")
+        changed += _differing("the machine of", self.machines, now.machines)
+        changed += _differing("the source of", self.sources or {}, now.sources or {})
         if changed:
             raise StalePlan(
                 f"the plan is out of date: {' and '.join(changed)} changed since it was made", hint="make a new plan"
             )
+
+
+def _differing(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    for name in dict.fromkeys((*before, *now)):
+        if before.get(name) != now.get(name):
+            yield f"{what} {name} ({before.get(name, 'none')}, now {now.get(name, 'none')})"
 
 
 class Plan(Model):

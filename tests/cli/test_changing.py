@@ -92,6 +92,17 @@ def test_a_saved_plan_is_applied_once_and_refused_when_it_is_stale(opsflow: Prog
     assert "out of date" in answer.err
 
 
+def test_a_saved_plan_is_refused_when_what_it_would_deploy_has_changed(opsflow: Program) -> None:
+    file = opsflow.root / "plan.json"
+    assert opsflow("plan", "shop", "--out", str(file)).code == 0
+    (opsflow.root / "storefront/index.html").write_text("other\n")
+    answer = opsflow("up", "shop", "--plan", str(file))
+    assert answer.code == 65
+    assert "the source of storefront (" in answer.err
+    (opsflow.root / "storefront/index.html").write_text("hello\n")
+    assert opsflow("up", "shop", "--plan", str(file)).code == 0
+
+
 def test_a_file_that_is_no_plan_is_refused(opsflow: Program) -> None:
     file = opsflow.root / "plan.json"
     file.write_text("{}")

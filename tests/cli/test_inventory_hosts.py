@@ -108,3 +108,40 @@ def test_another_key_after_none_was_known_is_another_machine(fleet: Program) -> 
     answer = fleet("run", "shop", "configure", "--only", "app1")
     assert answer.code == 64
     assert "another host key" in answer.err
+
+
+# ------------------------------------------------------------------------------------------------ saved plans
+
+
+@pytest.fixture
+def fresh(opsflow: Program) -> Program:
+    """A stack of two inventory hosts that nobody has brought up."""
+    (opsflow.root / "stacks/shop.yml").write_text(STACK)
+    write_inventory(opsflow)
+    return opsflow
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        f"{{address: 192.0.2.9, host_key: {KEY}}}",
+        f"{{address: 192.0.2.1, host_key: {OTHER}}}",
+        f"{{address: 192.0.2.1, host_key: {KEY}, user: admin}}",
+        f"{{address: 192.0.2.1, host_key: {KEY}, rack: b}}",
+    ],
+)
+def test_a_saved_plan_is_refused_when_the_inventory_says_something_else_of_a_host(fresh: Program, now: str) -> None:
+    file = str(fresh.root / "plan.json")
+    assert fresh("plan", "shop", "--out", file).code == 0
+    write_inventory(fresh, now)
+    answer = fresh("up", "shop", "--plan", file)
+    assert answer.code == 65
+    assert "the machine of app1 (192.0.2.1 port 22, up, " in answer.err
+    assert "app2" not in answer.err.partition("out of date")[2]
+    write_inventory(fresh)
+    assert fresh("up", "shop", "--plan", file).code == 0
+
+
+def test_a_plan_of_a_new_stack_without_its_inventory_is_an_error(fresh: Program) -> None:
+    inventory(fresh).unlink()
+    assert fresh("plan", "shop").code == 65

@@ -133,6 +133,14 @@ def test_a_created_machine_answers_with_a_known_key(harness: Harness) -> None:
     answers(harness, machine)
 
 
+def test_what_create_would_take_is_known_before(harness: Harness) -> None:
+    taken = harness.provider.prospect("app1")
+    made = harness.provider.create(harness.request("app1"))
+    if taken is not None:
+        assert taken.model_copy(update={"token": made.token}) == made
+    assert harness.provider.prospect("nobody-has-this-name") is None
+
+
 def test_create_is_idempotent_also_from_another_process(harness: Harness) -> None:
     request = harness.request()
     first = harness.provider.create(request)

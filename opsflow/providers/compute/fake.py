@@ -146,6 +146,10 @@ class FakeProvider:
         with self._state() as machines, self._call("list", "*"):
             return [self._seen(entry) for entry in machines.values() if entry.stack == stack]
 
+    def prospect(self, host: str) -> Machine | None:
+        """None: machines are made."""
+        return None
+
     def start(self, machine: Machine) -> Machine:
         """Start a stopped machine."""
         with self._known(machine) as (machines, entry), self._call("start", entry.instance):

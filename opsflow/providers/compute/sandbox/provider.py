@@ -114,6 +114,10 @@ class SandboxProvider:
         mine = (record for record in self._registry.list() if record.stack == stack)
         return [self._machine(record) for record in mine if self._whole(record)]
 
+    def prospect(self, host: str) -> Machine | None:
+        """None: machines are made."""
+        return None
+
     @_translated
     def start(self, machine: Machine) -> Machine:
         """Start it with the disk and the host key that it had."""

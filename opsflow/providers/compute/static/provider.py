@@ -84,6 +84,15 @@ class StaticProvider:
         """The hosts that the stack's instances have."""
         return [self._machine(binding) for binding in self._bindings.list() if binding.stack == stack]
 
+    def prospect(self, host: str) -> Machine | None:
+        """The host of that name, in use or not; None when the inventory has none, or one that cannot be used.
+
+        Raises:
+            InventoryError: the inventory cannot be read.
+        """
+        found = self._inventory().hosts.get(host)
+        return self._as_machine(found, token="", stopped=False) if found and not found.refused else None  # noqa: S106
+
     def start(self, machine: Machine) -> Machine:
         """Note that it is in use again, where the inventory says that it is now.
 
@@ -137,12 +146,14 @@ class StaticProvider:
                 )
 
     def _machine(self, binding: Binding) -> Machine:
-        host = self._now(binding.host)
+        return self._as_machine(self._now(binding.host), token=binding.token, stopped=binding.stopped)
+
+    def _as_machine(self, host: Host, *, token: str, stopped: bool) -> Machine:
         address, port = self._access.place(host)
         return Machine(
             id=host.name,
-            token=binding.token,
-            state=MachineState.STOPPED if binding.stopped else MachineState.RUNNING,
+            token=token,
+            state=MachineState.STOPPED if stopped else MachineState.RUNNING,
             address=address,
             port=port,
             user=self._access.user(host),
