@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
+from opsflow.engine.aliases import Alias, add_aliases, aliases, imported_from
 from opsflow.errors import Problem, RecipeError
 from opsflow.ports import RecipeSource
 
@@ -102,14 +103,11 @@ class AstCatalog:
     def _imports(self, name: str) -> Iterator[str]:
         file, _ = self._parsed[name]
         yield name
-        # `from .` means the package: the module itself when it is one.
-        parts = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
         for node in ast.walk(ast.parse(file.read_bytes())):
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
-                above = parts[: len(parts) - node.level + 1] if node.level else []
-                base = ".".join([*above, *([node.module] if node.module else [])])
+                base = imported_from(node, name, package=file.name == "__init__.py")
                 yield base
                 yield from (f"{base}.{alias.name}".lstrip(".") for alias in node.names)
 
@@ -135,15 +133,19 @@ class AstCatalog:
         """The modules, and those that cannot be parsed."""
         found: dict[str, Parsed] = {}
         broken: dict[str, RecipeError] = {}
+        seconds: dict[str, list[Alias]] = {}
         for root in self._paths:
             for file in sorted(root.rglob("*.py")):
                 name = _module_name(file.relative_to(root))
                 if name and name not in found and name not in broken:
                     try:
-                        found[name] = (file, _functions(name, file))
+                        tree = _tree(file)
+                        found[name] = (file, _functions(tree, name, file))
+                        seconds[name] = list(aliases(tree, name, package=file.name == "__init__.py"))
                     except RecipeError as error:
                         broken[name] = error
-        return found, broken
+        add_aliases({name: functions for name, (_, functions) in found.items()}, seconds)
+        return {name: (file, _public(functions)) for name, (file, functions) in found.items()}, broken
 
     @cached_property
     def _other_files(self) -> list[tuple[Path, Path]]:
@@ -177,12 +179,12 @@ def _module_name(path: Path) -> str | None:
     return ".".join(parts) if parts and all(part.isidentifier() for part in parts) else None
 
 
-def _functions(module: str, file: Path) -> dict[str, RecipeSource]:
+def _tree(file: Path) -> ast.Module:
     try:
         source = file.read_bytes()
         if len(source) > LARGEST:
             raise RecipeError([Problem(str(file), f"has {len(source)} bytes; a recipe module has at most {LARGEST}")])
-        tree = ast.parse(source)
+        return ast.parse(source)
     except SyntaxError as error:
         snippet = (error.text or "").rstrip("\n").expandtabs(4) or None
         raise RecipeError(
@@ -190,8 +192,15 @@ def _functions(module: str, file: Path) -> dict[str, RecipeSource]:
         ) from None
     except (OSError, ValueError, RecursionError, MemoryError) as error:
         raise RecipeError([Problem(str(file), f"cannot be read as Python: {error}")]) from None
+
+
+def _functions(tree: ast.Module, module: str, file: Path) -> dict[str, RecipeSource]:
     return {
         node.name: RecipeSource(f"{module}.{node.name}", file, node.lineno, ast.get_docstring(node) or "")
         for node in tree.body
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+        if isinstance(node, ast.FunctionDef)
     }
+
+
+def _public(functions: Mapping[str, RecipeSource]) -> dict[str, RecipeSource]:
+    return {name: source for name, source in functions.items() if not name.startswith("_")}

@@ -30,6 +30,24 @@ def test_functions_with_their_lines_and_docs(tmp_path: Path) -> None:
     assert list(AstCatalog([tmp_path]).modules()["web"]) == ["setup"]
 
 
+def test_a_function_under_a_second_name_is_one_too(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        base_py="def setup(node): ...\ndef _hidden(node): ...\n",
+        web_py="from base import setup\nfrom pyinfra.operations import files\n"
+        "def install(node):\n    'In.'\nconfigure = install\nsize = 3\nshutdown = deploy = configure\n",
+        pkg__INIT_py="from .part import deploy as configure, other\n",
+        pkg__part_py="import base\ndef _deploy(node): ...\ndeploy = _deploy\nloop = loop\n",
+    )
+    modules = AstCatalog([tmp_path]).modules()
+    assert sorted(modules["web"]) == ["configure", "deploy", "install", "setup", "shutdown"]
+    assert list(modules["pkg"]) == ["configure"]
+    assert list(modules["pkg.part"]) == ["deploy"]
+    source = modules["web"]["shutdown"]
+    assert (source.name, source.line, source.doc) == ("web.shutdown", 3, "In.")
+    assert modules["web"]["setup"].file == tmp_path / "base.py"
+
+
 def test_nothing_is_run(tmp_path: Path) -> None:
     write(tmp_path, web_py=f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit\ndef setup(node): ...\n")
     assert "setup" in AstCatalog([tmp_path]).modules()["web"]
