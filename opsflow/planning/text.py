@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import groupby
 
 from opsflow.planning.models import Plan, Step, StepKind
 
@@ -114,18 +113,16 @@ def _batches(plan: Plan, width: int) -> Iterator[Line]:
 
 
 def _configures(steps: Iterable[Step], width: int) -> Iterator[Line]:
-    """Neighbours with the same reason and recipes share their lines."""
-    last_reason = None
-    for (reason, recipes), group in groupby(
-        sorted(steps, key=lambda step: (step.reason, step.recipes)), key=lambda step: (step.reason, step.recipes)
-    ):
-        if reason != last_reason:
-            yield from _wrapped(Marker.CHANGE, f"configure: {reason}", width, indent=4)
-            last_reason = reason
-        names = ", ".join(step.instance for step in group)
-        run = " -> ".join(recipes) or "(no recipes are bound)"
-        yield from _wrapped(Marker.PLAIN, f"{names}: {run}", width, indent=10)
-    if last_reason is not None:
+    """What has the same reason and recipes shares its lines; all of it in the order of the stack."""
+    reasons: dict[str, dict[tuple[str, ...], list[str]]] = {}
+    for step in steps:
+        reasons.setdefault(step.reason, {}).setdefault(step.recipes, []).append(step.instance)
+    for reason, groups in reasons.items():
+        yield from _wrapped(Marker.CHANGE, f"configure: {reason}", width, indent=4)
+        for recipes, names in groups.items():
+            run = " -> ".join(recipes) or "(no recipes are bound)"
+            yield from _wrapped(Marker.PLAIN, f"{', '.join(names)}: {run}", width, indent=10)
+    if reasons:
         yield Line(Marker.PLAIN, "")
 
 

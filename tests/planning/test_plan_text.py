@@ -18,6 +18,7 @@ def test_a_plan_shows_machines_recipes_and_reasons():
     assert "  ~ configure: " in shown
     assert "          lb1: base.configure -> proxy.configure" in shown
     assert "          app1, app2, office: base.configure" in shown
+    assert shown.index("          lb1: base") < shown.index("          app1, app2, office: base"), "as in the stack"
     assert shown.endswith("Plan: 4 to create, 4 to set up, 3 to deploy on, 4 to configure.")
 
 
