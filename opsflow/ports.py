@@ -42,8 +42,8 @@ class ComputeProvider(Protocol):
         - ``terminate`` leaves nothing behind and does nothing for a machine that is gone.
         - A machine names the instance that it was made for when the provider keeps that.
         - ``find`` and ``list`` tell the truth about machines that ended by themselves.
-        - ``prospect`` tells of a machine what ``create`` will, but for a host key that only its first use tells; it takes
-          nothing.
+        - ``prospect`` tells of a machine what ``create`` will, but for a host key that only its first use tells; it
+          takes nothing.
         - Errors are :class:`~opsflow.errors.ProviderError`. Every method may be called from several threads.
     """
 
