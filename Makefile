@@ -10,7 +10,7 @@ help: ## What there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
 demo: ## The whole product in a minute: a stack of sandboxes on this machine, through its whole life
-	@scripts/bootstrap --hosts
+	@scripts/bootstrap --hosts demo
 	@$(BIN)/python scripts/preflight.py
 	@$(BIN)/python scripts/demo.py
 
@@ -34,11 +34,11 @@ docs: ## Write the generated pages of docs/ and stacks/opsflow.schema.json anew
 	@$(BIN)/python scripts/docs.py
 
 tutorial: ## Do the tutorial and write down what it printed
-	@scripts/bootstrap --hosts
+	@scripts/bootstrap --hosts tutorial
 	@$(BIN)/python scripts/tutorial.py
 
 bench: ## Measure; see bench/README.md
-	@scripts/bootstrap --hosts
+	@scripts/bootstrap --hosts bench
 	@$(BIN)/python bench/compare.py
 
 clean: ## Remove everything that make made here
