@@ -10,7 +10,7 @@ import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -168,7 +168,8 @@ def _configured(image: int, clock: Clock) -> tuple[int, str]:
             number = fcntl.ioctl(control, GET_FREE)
         path = f"/dev/loop{number}"
         if not os.path.exists(path):  # noqa: PTH110 - in a container nobody makes the nodes of new devices
-            os.mknod(path, stat.S_IFBLK | 0o660, os.makedev(MAJOR, number))
+            with suppress(FileExistsError):
+                os.mknod(path, stat.S_IFBLK | 0o660, os.makedev(MAJOR, number))
         device = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.ioctl(device, CONFIGURE, CONFIGURATION.pack(image, 0, AUTOCLEAR))
