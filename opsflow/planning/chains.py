@@ -35,7 +35,7 @@ class Planner:
         if state is None:
             if wish.running:
                 yield self.create(name, f"new; {wish.reason}")
-                yield from self.setup(name, "after its first boot")
+                yield from self.setup(name, "it is new to the stack" if self._existing else "after its first boot")
         elif wish.running:
             yield from self._up(name, state)
         else:
@@ -43,11 +43,21 @@ class Planner:
 
     def removed(self, state: InstanceState, reason: str) -> Iterator[Step]:
         """The steps for an instance that is to go, with its machine and record."""
-        yield Step(kind=StepKind.TERMINATE, instance=state.name, reason=reason, recipes=self._shutdown(state))
+        yield Step(
+            kind=StepKind.TERMINATE,
+            instance=state.name,
+            reason=reason,
+            recipes=self._shutdown(state),
+            existing=self._existing,
+        )
 
     def create(self, name: str, reason: str) -> Step:
-        """Make a machine."""
-        return Step(kind=StepKind.CREATE, instance=name, reason=reason)
+        """Make a machine, or take the one of the inventory."""
+        return Step(kind=StepKind.CREATE, instance=name, reason=reason, existing=self._existing)
+
+    @property
+    def _existing(self) -> bool:
+        return self.stack.compute.provider == "static"
 
     def setup(self, name: str, reason: str, done: Container[LifecycleEvent] = ()) -> Iterator[Step]:
         """Setup's run list, then the deploy of all its apps, without what is ``done`` already."""

@@ -50,6 +50,8 @@ class Step(Model):
     """What runs on the machine, in order."""
     apps: tuple[str, ...] = ()
     """The apps that are deployed or undeployed."""
+    existing: bool = False
+    """Whether the machine that it takes or leaves was there before and stays: one of an inventory."""
 
 
 class Fingerprint(Model):

@@ -52,11 +52,16 @@ _COUNTED = {
 }
 
 
+_TAKEN = {StepKind.CREATE: "take {} from the inventory", StepKind.TERMINATE: "leave {} to itself"}
+"""How steps are called that make or end a machine, where it was there before and stays."""
+_TAKEN_COUNTED = {StepKind.CREATE: "to take from the inventory", StepKind.TERMINATE: "to leave to themselves"}
+
+
 def render(plan: Plan, width: int = WIDTH) -> tuple[Line, ...]:
     """The plan, line by line: instance by instance, then who configures, then the counts."""
     lines: list[Line] = []
-    for name, steps in plan.chains().items():
-        lines += _chain(name, steps, width)
+    for steps in plan.chains().values():
+        lines += _chain(steps, width)
     lines += _batches(plan, width)
     lines += _configures(plan.of(StepKind.CONFIGURE), width)
     for note in plan.notes:
@@ -76,19 +81,32 @@ def summary(plan: Plan) -> str:
         return "No changes. The stack is as its file says."
     counts = [
         f"{number} {words}"
-        for kind, words in _COUNTED.items()
-        if (number := len({step.instance for step in plan.of(kind)}))
+        for kind, existing, words in _counted()
+        if (number := len({step.instance for step in plan.of(kind) if step.existing is existing}))
     ]
     return f"Plan: {', '.join(counts)}."
 
 
-def _chain(name: str, steps: Iterable[Step], width: int) -> Iterator[Line]:
+def _counted() -> Iterator[tuple[StepKind, bool, str]]:
+    for kind, words in _COUNTED.items():
+        yield kind, False, words
+        if kind in _TAKEN_COUNTED:
+            yield kind, True, _TAKEN_COUNTED[kind]
+
+
+def _what(step: Step) -> str:
+    return _TAKEN[step.kind].format(step.instance) if step.existing else f"{step.kind} {step.instance}"
+
+
+def _chain(steps: Iterable[Step], width: int) -> Iterator[Line]:
     for position, step in enumerate(steps):
         marker = _MARKERS.get(step.kind, Marker.CHANGE)
         if position == 0:
-            yield from _wrapped(marker, f"{step.kind} {name}: {step.reason}", width, indent=4)
+            yield from _wrapped(marker, f"{_what(step)}: {step.reason}", width, indent=4)
         else:
-            yield from _wrapped(Marker.PLAIN, f"then {step.kind}: {step.reason}", width, indent=6)
+            yield from _wrapped(
+                Marker.PLAIN, f"then {_what(step) if step.existing else step.kind}: {step.reason}", width, indent=6
+            )
         yield from _details(step, width)
     yield Line(Marker.PLAIN, "")
 

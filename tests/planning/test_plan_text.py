@@ -22,6 +22,18 @@ def test_a_plan_shows_machines_recipes_and_reasons():
     assert shown.endswith("Plan: 4 to create, 4 to set up, 3 to deploy on, 4 to configure.")
 
 
+def test_machines_of_an_inventory_are_taken_and_left_not_made_and_ended():
+    world = World(shop(compute={"provider": "static"}))
+    shown = text(plan(world))
+    assert "  + take lb1 from the inventory: new; it runs 24/7" in shown
+    assert "    then setup: it is new to the stack" in shown
+    assert shown.endswith("Plan: 4 to take from the inventory, 4 to set up, 3 to deploy on, 4 to configure.")
+    world.apply(plan(world))
+    gone = text(plan_destroy(world.stack, world.observed(), world.inputs(), NOW))
+    assert "  - leave app1 to itself: the stack is destroyed" in gone
+    assert gone.endswith("Plan: 4 to leave to themselves.")
+
+
 def test_it_fits_80_columns():
     stack = shop(instances={f"instance-with-a-long-name-{n}": {"layers": ["lb", "app"]} for n in range(12)})
     assert max(len(line.text) for line in render(plan(World(stack)))) <= 80
