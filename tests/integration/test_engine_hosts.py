@@ -89,13 +89,20 @@ class TestRuns:
         assert fleet.run(one, SITE.format("trips")).stats.round_trips == 4
 
     def test_check_changes_nothing_and_shows_what_would(self, fleet: Fleet, one: Machine) -> None:
-        before = fleet.shell(one, "find /srv /etc /run /tmp /var/tmp ! -path /var/tmp ! -path /run -newer /etc/hostname | sort")
+        before = fleet.shell(
+            one, "find /srv /etc /run /tmp /var/tmp ! -path /var/tmp ! -path /run -newer /etc/hostname | sort"
+        )
         result = fleet.run(one, SITE.format("check"), mode=Mode.CHECK, diff=True)
         assert statuses(result) == ["would_change", "would_change", "maybe", "would_change"]
         assert result.operations[1].diff.splitlines() == [
             "--- /dev/null", "+++ /srv/check/config", "@@ -0,0 +1 @@", "+a = 1"
         ]  # fmt: skip
-        assert fleet.shell(one, "find /srv /etc /run /tmp /var/tmp ! -path /var/tmp ! -path /run -newer /etc/hostname | sort") == before
+        assert (
+            fleet.shell(
+                one, "find /srv /etc /run /tmp /var/tmp ! -path /var/tmp ! -path /run -newer /etc/hostname | sort"
+            )
+            == before
+        )
 
     def test_diff_while_running(self, fleet: Fleet, one: Machine) -> None:
         fleet.shell(one, "mkdir -p /srv/diff; echo old >/srv/diff/config")
