@@ -18,6 +18,8 @@ from opsflow.cli.text import one_line
 from opsflow.errors import CapabilityError, ConfigError, ExitCode, LockHeld, OpsflowError, UsageError
 
 if TYPE_CHECKING:
+    from opsflow.config import LoadedStack
+    from opsflow.ports import RecipeCatalog
     from opsflow.wiring import Project
 
 app = commands()
@@ -202,12 +204,23 @@ def _stacks(project: Project) -> Iterator[Check]:
         label = f"stack {name}"
         try:
             loaded = project.load(name)
-            project.catalog(loaded.stack).check()
+            _refuse_broken_recipes(project.catalog(loaded.stack), loaded)
         except ConfigError as error:
             count = len(error.problems)
             yield Check(label, "fail", f"{count} problem{'s' if count > 1 else ''}", f"opsflow validate {name}")
             continue
         yield from _guarded(label, lambda: _provider(project, loaded))  # noqa: B023  called at once
+
+
+def _refuse_broken_recipes(catalog: RecipeCatalog, loaded: LoadedStack) -> None:
+    """Raise what is wrong with the modules that the stack uses; the others do not matter to it."""
+    from opsflow.cli.names import named_modules
+
+    catalog.modules()
+    broken = catalog.broken()
+    problems = [problem for module in named_modules(loaded.stack) for problem in broken.get(module, ())]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _provider(project: Project, loaded: Any) -> Check:

@@ -377,6 +377,17 @@ def test_doctor_finds_a_broken_stack_and_the_holder_of_the_lock(shop: Program) -
     assert checks["stack shop"]["verdict"] == "fail"
 
 
+def test_doctor_minds_broken_recipes_of_a_stack_only(opsflow: Program) -> None:
+    def verdict() -> str:
+        checks = opsflow("doctor", "--json").json["checks"]
+        return next(str(check["verdict"]) for check in checks if check["name"] == "stack shop")
+
+    (opsflow.root / "recipes/draft.py").write_text("def setup(node) ...\n")
+    assert verdict() == "ok"
+    (opsflow.root / "recipes/web.py").write_text("def setup(node) ...\n")
+    assert verdict() == "fail"
+
+
 @pytest.mark.parametrize(
     ("version", "verdict"),
     [((3, 40, 1), "warn"), ((3, 51, 2), "warn"), ((3, 51, 3), "ok"), ((3, 6, 0), "fail")],
