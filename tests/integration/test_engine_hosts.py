@@ -56,6 +56,10 @@ SITE = """
 """
 
 
+NEWER = "find /srv /etc /run /tmp /var/tmp ! -path /var/tmp ! -path /run -newer /etc/hostname | sort"
+"""Whatever was written since the host was made; the directories that scratch space comes and goes in do not count."""
+
+
 class TestRuns:
     def test_results_and_events(self, fleet: Fleet, one: Machine) -> None:
         result = fleet.run(one, SITE.format("events"))
