@@ -233,13 +233,18 @@ def test_a_host_with_another_key_gets_nothing(small: ScratchProject) -> None:
     trace = small.on(machine, "/srv/trace")
     record.write_text(before.replace(key, wrong))
     try:
-        answer = small.opsflow("run", "small", "configure", "-y")
-        assert answer.code == 1, answer
-        assert "is not the expected one" in answer.err
+        named = small.opsflow("run", "small", "configure", "--only", "back1", "-y")
+        assert named.code == 64, named
+        assert "its machine changed" in named.err
+        assert "its machine changed" in str(small.instances()["back1"])
+        up = small.opsflow("up", "small", "-y")
+        assert up.code == 69, up
+        assert "is not the expected one" in up.err
         assert small.on(machine, "/srv/trace") == trace
     finally:
         record.write_text(before)
-    small.good("run", "small", "configure", "-y")
+    small.good("up", "small", "-y")
+    small.good("run", "small", "configure", "--only", "back1", "-y")
 
 
 # ------------------------------------------------------------------------------------------------ two at once, ^C
