@@ -388,7 +388,7 @@ class TestOneRunAtATime:
         until(lambda: "1" in fleet.shell(one, "ls /run/slowg 2>/dev/null | wc -l"))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        until(lambda: "0" in fleet.shell(one, "ls -d /run/opsflow-*.lock 2>/dev/null | wc -l"), 20)
+        until(lambda: "0" in fleet.shell(one, "ls -d /run/opsflow-*.lock 2>/dev/null | wc -l"), 60)
         fleet.shell(one, "test ! -e /run/nextg")
 
 

@@ -424,10 +424,17 @@ def test_a_creator_killed_at_any_moment_orphans_nothing(project: Project, millis
         assert run(machine, "hostname") == "app1"
     elif listed:
         project.provider.terminate(listed[0])
-        assert leftovers(project) == []
-    project.destroy()
-    # Killed while it wrote its very first record, the creator leaves half a file with a fixed name, and nothing else.
-    assert [path for path in leftovers(project) if not path.endswith(".json.tmp")] == []
+    # The launcher that the creator had started may still be at work: what it makes is found and ended like the rest.
+    deadline = CLOCK.monotonic() + 15
+    while left := orphans(project):
+        assert CLOCK.monotonic() < deadline, left
+        project.destroy()
+        CLOCK.sleep(0.1)
+
+
+def orphans(project: Project) -> list[str]:
+    """What is left behind, but for half a file with a fixed name: a creator killed in its very first write leaves it."""
+    return [path for path in leftovers(project) if not path.endswith(".json.tmp")]
 
 
 def test_sandboxes_outlive_the_process_that_made_them(project: Project) -> None:
