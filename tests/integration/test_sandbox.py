@@ -433,7 +433,7 @@ def test_a_creator_killed_at_any_moment_orphans_nothing(project: Project, millis
 
 
 def orphans(project: Project) -> list[str]:
-    """What is left behind, but for half a file with a fixed name: a creator killed in its very first write leaves it."""
+    """What is left behind, but for half a file: a creator that is killed in its very first write leaves one."""
     return [path for path in leftovers(project) if not path.endswith(".json.tmp")]
 
 
