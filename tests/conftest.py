@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
+import threading
 from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# A shell starts what it puts in the background with ^C ignored, and programs that the tests start would inherit that.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("dev", deadline=None)
 # CI tries the same examples each time, so that a red run means that the change broke something.
