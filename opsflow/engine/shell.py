@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from opsflow.clock import Clock
-from opsflow.engine import script
+from opsflow.engine import prelude, script
 from opsflow.engine.exchange import Exchange, Heard, Hearing, Limits, Listener
 from opsflow.engine.frames import Frames
 from opsflow.engine.script import FactNumbers, Program
@@ -45,7 +45,7 @@ class Shell:
         # The login shell may be anything; exec sh is understood by all of them.
         self._channel: Channel = connection.channel("exec sh")
         self.pid, self.directory, self.staging = 0, "", ""
-        hello = self._exchange(script.prelude(self._nonce) + "_m d; _e d\n", Limits(lambda n: 30, 0, limits.cancel))
+        hello = self._exchange(prelude.prelude(self._nonce) + "_m d; _e d\n", Limits(lambda n: 30, 0, limits.cancel))
         for words in hello.words:
             if words[0] == "h" and len(words) >= 4:
                 self.pid, self.directory, self.staging = int(words[1]), words[2], words[3]
@@ -62,7 +62,7 @@ class Shell:
             NoShell: no directory of the host takes the lock.
             LinkLost: the connection is gone.
         """
-        exchange = self._exchange(script.lock(owner, epoch, run), limits)
+        exchange = self._exchange(prelude.lock(owner, epoch, run), limits)
         if exchange.lost is not None:
             raise exchange.lost
         if ["l", "none"] in exchange.words:
@@ -123,7 +123,7 @@ class Shell:
             return False
         relays = heard.relays if heard is not None else ()
         try:
-            return self._connection.call(script.end_processes(self.pid, whole=whole, relays=relays), 30) == 0
+            return self._connection.call(prelude.end_processes(self.pid, whole=whole, relays=relays), 30) == 0
         except LinkLost:
             return False
 

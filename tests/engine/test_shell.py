@@ -13,7 +13,7 @@ import pytest
 from engine_doubles import SHELLS, Host, LocalConnection, alive, fact, open_host, sh, until, upload
 
 from opsflow.clock import SystemClock
-from opsflow.engine import exchange, render, script
+from opsflow.engine import exchange, prelude, render, script
 from opsflow.engine.exchange import KEPT, Limits, Listener
 from opsflow.engine.messages import FactAnswer
 from opsflow.engine.shell import NoShell, Shell
@@ -237,7 +237,7 @@ class TestTime:
         """An empty or zero pid would mean every process of the machine."""
         for pid in ("", "0", "1", "-1", "1 2"):
             process = LocalConnection(("dash",), Path("/"))
-            assert process.call(f"{script.PROC}\n_end '{pid}' ''", 10) == 1
+            assert process.call(f"{prelude.PROC}\n_end '{pid}' ''", 10) == 1
 
     def test_cancelled_before_the_shell_has_said_who_it_is(self, tmp_path: Path) -> None:
         cancel = threading.Event()
