@@ -15,8 +15,8 @@ from opsflow.clock import Clock
 from opsflow.engine.exchange import Exchange, Limits
 from opsflow.engine.messages import HostPlan, PlanFailure, PlanRequest
 from opsflow.engine.pool import PlannerPool
-from opsflow.engine.run import HostRun
 from opsflow.engine.prelude import end_processes
+from opsflow.engine.run import HostRun
 from opsflow.engine.session import ConnectError, Connection, LinkLost, Why, stream
 from opsflow.engine.shell import NoShell, Shell
 from opsflow.errors import HostsUnreachable, Problem, RecipeError, RunFailed, UsageError

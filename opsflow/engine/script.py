@@ -1,4 +1,4 @@
-"""Compiles planned operations into one script for the persistent shell on the host; the shell's own text is in prelude."""
+"""Compiles planned operations into one script for a host; the shell functions that it calls are in prelude."""
 
 from __future__ import annotations
 

@@ -1,0 +1,199 @@
+"""The text that the persistent POSIX ``sh`` on a host is told first: frames, facts, commands, lock, process handling.
+
+Works with dash, bash and busybox sh. Descriptors 3 and 4 are the channel's standard output and error; frames go there.
+Output of a command goes through a FIFO and a ``cat``, so that a background process which keeps the descriptors can
+neither hang the run nor print into a later command: its ``cat`` is ended and the FIFOs are made anew.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+PROC = r"""
+_start() { read -r _l <"/proc/$1/stat" || return 1; _l=${_l##*) }; set -- $_l; echo "${20}"; }
+_tree() {
+  _all=$(for _f in /proc/[0-9]*/stat; do
+    read -r _l <"$_f" || continue
+    _i=${_l%% *}; _l=${_l##*) }; set -- $_l; echo "$_i $1 $2 $4 ${20}"
+  done)
+  _found=" $1 "; _more=1; _lines=
+  for _i in $4; do _found="$_found${_i%:*} "; done
+  while [ -n "$_more" ]; do
+    _more=
+    while read -r _i _st _pp _ss _at; do
+      case "$_found" in *" $_i "*) continue ;; esac
+      case "$_found" in
+      *" $_pp "*) ;;
+      *) [ -n "$2" ] && [ "$_ss" = "$1" ] || continue
+        [ "$_at" -gt "$3" ] || { [ "$_at" = "$3" ] && [ "$_i" -gt "$2" ]; } || continue ;;
+      esac
+      _found="$_found$_i "; _more=1
+    done <<_END_
+$_all
+_END_
+  done
+  while read -r _i _st _pp _ss _at; do
+    case "$_st$_found" in Z* | X*) ;; *" $_i "*) echo "$_i:$_at" ;; esac
+  done <<_END_
+$_all
+_END_
+}
+_signal() { kill "-$1" "$2" 2>/dev/null || sudo -n kill "-$1" "$2" 2>/dev/null; }
+_end() {
+  case "$1" in '' | 0 | 1 | *[!0-9]*) return 1 ;; esac
+  _keep=" $2 "; _at=; _known=
+  [ -z "$3" ] || _at=$(_start "$3") || _at=0
+  for _sig in TERM TERM TERM KILL KILL KILL; do
+    _left=
+    for _one in $(_tree "$1" "$3" "$_at" "$_known"); do
+      case "$_keep" in *" ${_one%:*} "*) continue ;; esac
+      _left="$_left $_one"
+      _signal "$_sig" "${_one%:*}"
+    done 2>/dev/null
+    [ -n "$_left" ] || return 0
+    _known=
+    for _one in $_left; do
+      [ "$(_start "${_one%:*}")" != "${_one#*:}" ] || _known="$_known $_one"
+    done 2>/dev/null
+    sleep 0.3 2>/dev/null || sleep 1
+  done
+  return 1
+}
+"""
+"""Process handling by /proc alone: ps is not everywhere, and busybox's has no parent column."""
+
+PRELUDE = r"""
+unset CDPATH ENV
+exec 3>&1 4>&2 2>/dev/null
+_m() { printf '\036%s %s\036' "$_N" "$*" >&3; }
+_e() { printf '\036%s %s\036' "$_N" "$*" >&4; }
+_D=
+for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do
+  [ -d "$_d" ] && [ -w "$_d" ] || continue
+  _D=$(umask 077; mktemp -d "$_d/opsflow.XXXXXXXX") || continue
+  mkfifo "$_D/o" "$_D/e" && break
+  rm -rf "$_D"; _D=
+done
+_S=
+for _d in /var/tmp /tmp; do
+  [ -d "$_d" ] && [ -w "$_d" ] || continue
+  _S=$(umask 077; mktemp -d "$_d/opsflow.XXXXXXXX") && break
+done
+[ -n "$_S" ] || _S=$_D
+trap '[ -z "$_D" ] || rm -rf "$_D" "$_S"; [ -z "$_L" ] || rm -rf "$_L"' 0
+trap 'exit 141' PIPE
+trap 'exit 143' HUP TERM
+_L=
+_lock() {
+  _u=$(id -u)
+  for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do
+    [ -d "$_d" ] && [ -w "$_d" ] || continue
+    _take "$_d/opsflow-$_u.lock" "$@"; _y=$?
+    [ "$_y" = 2 ] || return "$_y"
+  done
+  _m l none
+}
+_take() {
+  _t=0
+  while ! (umask 077; mkdir "$1"); do
+    [ -d "$1" ] || return 2
+    if [ -L "$1" ] || [ ! -O "$1" ]; then _m l held another-user -; return 1; fi
+    _lp=; _ls=; _le=0; _lo=-; _lr=-
+    read -r _lp _ls _le _lo _lr <"$1/by"
+    if [ -n "$_lp" ] && [ "$(_start "$_lp")" = "$_ls" ]; then
+      if [ "$_lo" = "$2" ] && [ "$_le" -lt "$3" ]; then _end "$_lp"; _drop "$1"; continue; fi
+      [ "$_t" -lt 5 ] || { _m l held "$_lo" "$_lr"; return 1; }
+      sleep 1
+    elif [ -n "$_lp" ] || [ "$_t" -gt 1 ]; then _drop "$1"
+    else sleep 1; fi
+    _t=$((_t + 1))
+    [ "$_t" -lt 12 ] || { _m l held "$_lo" "$_lr"; return 1; }
+  done
+  printf '%s %s %s %s %s\n' $$ "$(_start $$)" "$3" "$2" "$4" >"$1/by" || { rm -rf "$1"; return 2; }
+  _L=$1
+  _m l ok
+}
+_drop() {
+  mv "$1" "$1.$$" || return 0
+  _np=; read -r _np _ <"$1.$$/by"
+  if [ "$_np" = "$_lp" ]; then rm -rf "$1.$$"; else mv "$1.$$" "$1"; fi
+}
+_read() {
+  eval "_c=\$_c$1"
+  _o=$( (eval "$_c") 3>&- 4>&- 2>"$_D/x" </dev/null; _r=$?; echo .; exit $_r); _r=$?
+  _o=${_o%.}
+}
+_g() {
+  [ "$1" != "$_h" ] || return 0
+  _read "$1"
+  _tell "$1"
+}
+_tell() {
+  eval "_o$1=\$_o _r$1=\$_r"
+  printf '%s' "$_o" >&3
+  [ "$_r" = 0 ] || head -c 4000 "$_D/x" >&4
+  _m f "$1" "$_r"; _e f "$1"
+}
+_k() {
+  _read "$1"
+  eval "_w=\$_o$1 _v=\$_r$1"
+  _i=$_o
+  if [ "$4" = stat ]; then
+    case "$_i" in *" atime="*" mtime="*) _i="${_i%% atime=*} mtime=${_i#* mtime=}" ;; esac
+    case "$_w" in *" atime="*" mtime="*) _w="${_w%% atime=*} mtime=${_w#* mtime=}" ;; esac
+  fi
+  [ "$_r" = "$_v" ] && [ "$_i" = "$_w" ] && return 0
+  _m m "$2" "$3"
+  _tell "$1"
+  _h=$1
+  _R "$2"
+  _h=
+  return 1
+}
+_x() {
+  cat <"$_D/o" >&3 & _p=$!
+  cat <"$_D/e" >&4 & _q=$!
+  exec 5>"$_D/o" 6>"$_D/e"
+  _m s "$1" "$_p" "$_q"; _e s "$1"
+  (exec >&5 2>&6 3>&- 4>&- 5>&- 6>&- <"$2"; _s=$3; shift 3; eval "$_s")
+  _r=$?
+  exec 5>&- 6>&-
+  _m x "$1" "$_r"
+  wait "$_p"; _a=$?
+  wait "$_q"; _b=$?
+  [ "$_a$_b" = 00 ] || { rm -f "$_D/o" "$_D/e"; mkfifo "$_D/o" "$_D/e"; }
+  _m c "$1" "$_r"; _e c "$1"
+}
+_h=
+_m h $$ "${_D:--}" "$_S"
+"""
+
+
+def prelude(nonce: str) -> str:
+    """What a new shell is told first; it answers with the frame ``h PID RUN_DIRECTORY STAGING_DIRECTORY``."""
+    return f"_N={nonce}\n{PROC}{PRELUDE}"
+
+
+def lock(owner: str, epoch: int, run: str) -> str:
+    """Take the host's lock: ``l ok``, ``l none`` (no directory takes it) or ``l held OWNER RUN``.
+
+    A holder with the same owner and an older epoch is a leftover of a controller that is gone: it is ended.
+    """
+    return f"_lock {shlex.quote(owner)} {epoch} {shlex.quote(run)}\n{done()}"
+
+
+def end_processes(shell: int, *, whole: bool, relays: Sequence[int] = ()) -> str:
+    """For a second channel: end what the shell runs (with ``whole``, the shell too) and verify that it is gone.
+
+    That is all its descendants, and processes of its session without a parent there that began after the running
+    command's relays; daemons that earlier commands left behind stay. Exit code 0: nothing of it is left.
+    """
+    kept = " ".join(str(pid) for pid in ([] if whole else [shell, *relays]))
+    since = next(iter(relays), "")
+    return f"{PROC}\n_end {shell} '{kept}' {since}"
+
+
+def done() -> str:
+    """Say on both streams that the script has ended."""
+    return "_m d; _e d\n"
