@@ -187,3 +187,9 @@ class HostPlan(Message):
     output: str = ""
     """What the recipes printed."""
     seconds: float = 0.0
+    again: bool = False
+    """The process that made it can make another one: nothing was left behind in it."""
+    inputs: dict[str, str] = Field(default_factory=dict)
+    """Files outside the recipe paths that were read: path -> stamp."""
+    lasting: bool = False
+    """It follows from the request alone: neither chance nor the clock nor a process or network had a part in it."""

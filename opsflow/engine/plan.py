@@ -25,6 +25,7 @@ from pyinfra.context import ctx_config, ctx_host
 from opsflow.engine import adapter, recipe, render
 from opsflow.engine.adapter import FactFailed, Missing, NeedsResults, NotYet, Refused, Registered
 from opsflow.engine.facts import read_facts
+from opsflow.engine.inputs import Inputs, note
 from opsflow.engine.messages import (
     CommandAnswer,
     CommandStep,
@@ -40,7 +41,8 @@ from opsflow.engine.messages import (
     UploadStep,
 )
 from opsflow.engine.node import Node
-from opsflow.engine.steady import pin_chance
+from opsflow.engine.residue import Residue
+from opsflow.engine.steady import chance_used, pin_chance, used
 from opsflow.model.snapshot import NodeSnapshot
 
 INLINE = 1_000_000
@@ -66,16 +68,21 @@ class Planner:
         self._replay: list[Outcome] = []
         self._steps: list[Step] | None = None
         self._facts: dict[str, Any] = {}
+        self._residue = Residue(self._roots)
         self._current: Registered
 
     def plan(self) -> HostPlan:
         """The plan; a recipe that is wrong is a plan with a failure."""
         started = time.perf_counter()
         failure = None
+        read = Inputs(self._roots)
+        note(read)
         try:
             self._run()
         except recipe.RecipeProblem as problem:
             failure = problem.failure
+        finally:
+            note(None)
         return HostPlan(
             operations=tuple(self._operations),
             missing=tuple(self._missing.values()),
@@ -84,15 +91,19 @@ class Planner:
             facts=self._facts,
             failure=failure,
             seconds=time.perf_counter() - started,
+            again=failure is None and read.pure and self._residue.clean,
+            inputs=read.files,
+            lasting=read.pure and not chance_used() and not used,
         )
 
     def _run(self) -> None:
         node = self._request.node
         moment = datetime.fromisoformat(node.event.sent_at) if node.event.sent_at else datetime.fromtimestamp(0, UTC)
         adapter.pin_time_and_ids(moment, f"{node.event.command}:{node.name}")
-        if self._request.seed:
-            pin_chance(self._request.seed)
+        pin_chance(self._request.seed or "no run")
+        used.clear()
         functions = recipe.load(self._request.recipes, [root.rstrip("/") for root in self._roots])
+        self._residue.mark()
         groups, data = _inventory(node)
         state = adapter.make_state(node.name, groups, data, self._roots)
         host = next(iter(state.inventory))

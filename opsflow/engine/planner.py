@@ -1,10 +1,12 @@
 """Planner processes: where the user's recipes run.
 
-One process imports pyinfra and then waits; for each plan it forks a child that makes it and ends. A child has no SSH
-key, no store and no token, and limits on time and memory: whatever a recipe does, only its own plan fails.
+One process imports pyinfra and then waits; it forks a child when one is asked for, which makes plans one after
+another until one of them leaves something behind (residue.py). A child has no SSH key, no store and no token, and
+limits on time and memory: whatever a recipe does, only its own plan fails.
 
 Wire format: the parent passes one end of a socket pair over the control socket. On it, each message is a length (8
-bytes, big endian) and JSON. The child says its pid, reads a PlanRequest and answers with a HostPlan.
+bytes, big endian) and JSON. The child says its pid, then reads PlanRequests and answers each with a HostPlan; it ends
+after one that says that its process cannot be used again.
 On the control socket the planner reports children that ended: pid and wait status, two 4-byte integers.
 """
 
@@ -23,6 +25,10 @@ import sys
 import traceback
 from collections import Counter
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from opsflow.engine.messages import HostPlan, PlanRequest
 
 MEMORY = 2 * 1024**3
 """Bytes of address space that a recipe may use on top of what pyinfra needs."""
@@ -35,6 +41,10 @@ PROCESSES = 64
 WATCH = 0.1
 """Seconds between two looks at how many they have."""
 OUTPUT_KEPT = 65536
+PLANS = 2000
+"""That one child makes; then it has grown enough."""
+COLLECT = 50
+"""Plans after which its garbage is collected."""
 WARM = (
     "opsflow.engine.plan",
     *(f"pyinfra.facts.{name}" for name in ("deb", "files", "server", "systemd", "sysvinit")),
@@ -91,10 +101,12 @@ def _warm_up() -> None:
     """Import what nearly every recipe needs, once, so that children get it for nothing."""
     for name in WARM:
         importlib.import_module(name)
+    from opsflow.engine import inputs
     from opsflow.engine.adapter import cache_constants, make_state, refuse_local_commands
 
     cache_constants()
     refuse_local_commands()
+    inputs.watch()
     # Fills the caches, which the children inherit.
     make_state("warm", (), {}, ("/",))
     # A collection in a child would touch, and so copy, every page that it shares with this process.
@@ -172,7 +184,6 @@ def _limit() -> None:
     with open("/proc/self/statm") as statm:  # noqa: PTH123
         used = int(statm.read().split()[0]) * resource.getpagesize()
     _lower(resource.RLIMIT_AS, used + MEMORY, used + MEMORY)
-    _lower(resource.RLIMIT_CPU, CPU_SECONDS, CPU_SECONDS + 5)
     _lower(resource.RLIMIT_FSIZE, LARGEST_FILE, LARGEST_FILE)
     _lower(resource.RLIMIT_CORE, 0, 0)
 
@@ -186,23 +197,47 @@ def _lower(kind: int, soft: int, hard: int) -> None:
 
 
 def _answer(connection: socket.socket) -> None:
+    """Make plans until nobody asks any more, or until one of them has left something behind."""
     from opsflow.engine.messages import PlanRequest
-    from opsflow.engine.plan import Planner
 
     send(connection, struct.pack(">i", os.getpid()))
-    data = receive(connection)
-    if data is None:
-        return
-    request = PlanRequest.model_validate_json(data)
+    made = 0
+    while (data := receive(connection)) is not None:
+        _allow_time()
+        made += 1
+        plan = _plan(PlanRequest.model_validate_json(data))
+        if made >= PLANS:
+            plan = plan.model_copy(update={"again": False})
+        send(connection, plan.model_dump_json().encode())
+        if not plan.again:
+            return
+        if made % COLLECT == 0:
+            gc.collect()
+
+
+def _plan(request: PlanRequest) -> HostPlan:
+    from opsflow.engine.plan import Planner
+
     output = os.memfd_create("output")
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    plan = Planner(request).plan()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):  # a recipe may have closed or replaced it
-            stream.flush()
-    printed = os.pread(output, OUTPUT_KEPT, 0).decode(errors="backslashreplace")
-    send(connection, plan.model_copy(update={"output": printed}).model_dump_json().encode())
+    try:
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        plan = Planner(request).plan()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, OSError, ValueError):  # a recipe may have closed or replaced it
+                stream.flush()
+        printed = os.pread(output, OUTPUT_KEPT, 0).decode(errors="backslashreplace")
+    finally:
+        os.close(output)
+    return plan.model_copy(update={"output": printed})
+
+
+def _allow_time() -> None:
+    """Give the next plan its processor time."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
 if __name__ == "__main__":

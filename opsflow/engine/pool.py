@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
@@ -22,16 +23,27 @@ KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_E
 """Nothing else of the environment reaches recipes: it may hold credentials."""
 
 
+@dataclass(slots=True)
+class Worker:
+    """One planner process: our end of its connection, and its pid once it has said it."""
+
+    socket: socket.socket
+    pid: int = 0
+
+
 class PlannerPool:
     """Makes plans in separate processes; ``size`` at once. Safe to use from many threads."""
 
     def __init__(self, *, size: int | None = None, timeout: float = 120.0) -> None:
         self._timeout = timeout
-        self._slots = threading.BoundedSemaphore(size or max(2, os.cpu_count() or 2))
+        self._size = size or max(2, os.cpu_count() or 2)
+        self._slots = threading.BoundedSemaphore(self._size)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._plans: set[int] = set()
+        self._idle: dict[str, list[Worker]] = {}
+        """By what they have loaded: processes that wait for their next plan."""
         self._closed = False
         self._ended: dict[int, int] = {}
         self._news = threading.Condition()
@@ -41,17 +53,50 @@ class PlannerPool:
         with self._lock:
             self._running()
 
-    def plan(self, request: PlanRequest) -> HostPlan:
-        """Ask for a plan. A recipe that ends, hangs or eats its process is a plan with a failure."""
+    def plan(self, request: PlanRequest, loaded: str = "") -> HostPlan:
+        """Ask for a plan. A recipe that ends, hangs or eats its process is a plan with a failure.
+
+        ``loaded`` names the state of the recipe files: a process that has loaded the same ones may be used again.
+        """
         with self._slots:
             if self._closed:
                 return _failed("the engine was closed")
-            try:
-                ours = self._connect()
-            except OSError:
-                ours = self._connect()  # the planner died a moment ago: there is a new one now
-            with ours:
-                return self._talk(ours, request)
+            worker = self._take(loaded) if loaded else None
+            if worker is not None:
+                plan = self._talk(worker, request)
+                if plan is not None:
+                    return self._kept(worker, loaded, plan)
+            return self._new_worker(request, loaded)
+
+    def _new_worker(self, request: PlanRequest, loaded: str) -> HostPlan:
+        try:
+            ours = self._connect()
+        except OSError:
+            ours = self._connect()  # the planner died a moment ago: there is a new one now
+        worker = Worker(ours)
+        return self._kept(worker, loaded, self._talk(worker, request) or _failed("the planner process could not start"))
+
+    def _take(self, loaded: str) -> Worker | None:
+        with self._lock:
+            waiting = self._idle.get(loaded)
+            return waiting.pop() if waiting else None
+
+    def _kept(self, worker: Worker, loaded: str, plan: HostPlan) -> HostPlan:
+        """Keep the process for the next plan, if it can make one; at most as many wait as work at once."""
+        ended: list[Worker] = []
+        with self._lock:
+            if plan.again and loaded and not self._closed:
+                self._idle.setdefault(loaded, []).append(worker)
+            else:
+                ended.append(worker)
+            while sum(map(len, self._idle.values())) > self._size:
+                oldest = next(iter(self._idle))
+                ended.append(self._idle[oldest].pop(0))
+                if not self._idle[oldest]:
+                    del self._idle[oldest]
+        for each in ended:
+            each.socket.close()
+        return plan
 
     def close(self) -> None:
         """End the planner; plans under way fail, and no new ones are made."""
@@ -60,6 +105,9 @@ class PlannerPool:
             process, control = self._process, self._control
             self._process = self._control = None
             plans = tuple(self._plans)
+            idle, self._idle = self._idle, {}
+        for worker in (worker for waiting in idle.values() for worker in waiting):
+            worker.socket.close()
         for pid in plans:
             self._kill(pid)
         if control is not None:
@@ -128,27 +176,29 @@ class PlannerPool:
                         self._ended[pid] = status
                         self._news.notify_all()
 
-    def _talk(self, ours: socket.socket, request: PlanRequest) -> HostPlan:
-        pid = 0
+    def _talk(self, worker: Worker, request: PlanRequest) -> HostPlan | None:
+        """The worker's plan; None when it had ended before it was asked."""
         try:
-            hello = receive(ours)
-            if hello is None:
-                return _failed("the planner process could not start")
-            pid = struct.unpack(">i", hello)[0]
-            self._plans.add(pid)
-            send(ours, request.model_dump_json().encode())
-            answer = receive(ours)
+            if not worker.pid:
+                hello = receive(worker.socket)
+                if hello is None:
+                    return None
+                worker.pid = struct.unpack(">i", hello)[0]
+                self._ended.pop(worker.pid, None)  # of an earlier process with this pid
+            elif worker.pid in self._ended:
+                return None
+            self._plans.add(worker.pid)
+            send(worker.socket, request.model_dump_json().encode())
+            answer = receive(worker.socket)
         except TimeoutError:
-            self._kill(pid)
+            self._kill(worker.pid)
             return _failed(f"the recipes took more than {self._timeout:g} s to plan and were ended", _HANGING)
         except OSError:
             answer = None
         finally:
-            self._plans.discard(pid)
+            self._plans.discard(worker.pid)
         if answer is None:
-            return _failed(f"the recipes ended their planner process ({self._how_ended(pid)})", _ENDING)
-        with self._news:
-            self._ended.pop(pid, None)
+            return _failed(f"the recipes ended their planner process ({self._how_ended(worker.pid)})", _ENDING)
         try:
             return HostPlan.model_validate_json(answer)
         except ValidationError:
