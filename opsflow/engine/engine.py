@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import secrets
 import shlex
 import threading
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from opsflow.clock import Clock
+from opsflow.engine.connections import Connections
 from opsflow.engine.exchange import Exchange, Limits
 from opsflow.engine.messages import HostPlan, PlanFailure, PlanRequest
 from opsflow.engine.pool import PlannerPool
@@ -26,24 +26,23 @@ from opsflow.model.result import HostResult
 from opsflow.model.snapshot import EventSnapshot, NodeSnapshot
 from opsflow.ports import HostJob, HostObserver
 
-ATTEMPTS = 3
-"""Connection attempts of a run; only connecting is tried again, never a recipe."""
-IDLE = 64
-"""Connections kept open between two runs of this process."""
-
-Key = tuple[str | None, int, str, str | None, tuple[str, ...]]
-
 
 class PyinfraEngine:
     """Runs recipes made of pyinfra operations over SSH (ports.Engine)."""
 
-    def __init__(self, recipe_paths: Sequence[Path], clock: Clock, *, plan_timeout: float = 120.0) -> None:
+    def __init__(
+        self,
+        recipe_paths: Sequence[Path],
+        clock: Clock,
+        *,
+        plan_timeout: float = 120.0,
+        connections: Connections | None = None,
+    ) -> None:
         self._paths = tuple(str(path.resolve()) for path in recipe_paths)
         self._clock = clock
         self._pool = PlannerPool(timeout=plan_timeout)
         self._planning = ThreadPoolExecutor(32, thread_name_prefix="plan")
-        self._idle: dict[Key, Connection] = {}
-        self._lock = threading.Lock()
+        self._connections = connections or Connections(clock)
 
     def check(self, jobs: Sequence[HostJob]) -> None:
         """Call each different run list once without a host, and report what is wrong with it.
@@ -67,7 +66,9 @@ class PyinfraEngine:
         connections: list[Connection] = []
 
         def connect() -> Connection:
-            connections.append(self._connection(job.machine, job.ssh, job.timeouts, cancel))
+            while connections:  # Asked again: what was lent before is of no use.
+                self._connections.discard(connections.pop())
+            connections.append(self._connections.borrow(job.machine, job.ssh, job.timeouts, cancel))
             return connections[-1]
 
         try:
@@ -83,7 +84,7 @@ class PyinfraEngine:
             ).run()
         finally:
             for connection in connections:
-                self._give_back(connection)
+                self._connections.give_back(connection)
 
     def wait_ready(self, machine: Machine, ssh: Ssh, timeout: float, cancel: threading.Event) -> str | None:
         """Try to log in until it works; the connection is kept for the run that follows."""
@@ -92,7 +93,7 @@ class PyinfraEngine:
         pause = 0.05
         while True:
             try:
-                self._give_back(self._take(machine, ssh) or Connection(machine, ssh, Timeouts()))
+                self._connections.reach(machine, ssh, cancel)
                 return None
             except ConnectError as error:
                 # A wrong host key does not become right by waiting; a boot in progress may still add our key.
@@ -159,10 +160,7 @@ class PyinfraEngine:
 
     def close(self) -> None:
         """Close idle connections and end the planner."""
-        with self._lock:
-            idle, self._idle = self._idle, {}
-        for connection in idle.values():
-            connection.close()
+        self._connections.close()
         self._planning.shutdown(wait=False, cancel_futures=True)
         self._pool.close()
         self._planning.shutdown()
@@ -172,46 +170,10 @@ class PyinfraEngine:
     @contextmanager
     def _borrowed(self, machine: Machine, ssh: Ssh) -> Iterator[Connection]:
         try:
-            connection = self._connection(machine, ssh, Timeouts(), threading.Event())
-            try:
+            with self._connections.lent(machine, ssh, Timeouts(), threading.Event()) as connection:
                 yield connection
-            finally:
-                self._give_back(connection)
         except (ConnectError, LinkLost, NoShell) as error:
             raise HostsUnreachable(str(error)) from None
-
-    def _connection(self, machine: Machine, ssh: Ssh, timeouts: Timeouts, cancel: threading.Event) -> Connection:
-        end = self._clock.monotonic() + timeouts.connect
-        for attempt in range(1, ATTEMPTS + 1):
-            idle = self._take(machine, ssh)
-            if idle is not None:
-                return idle
-            try:
-                return Connection(machine, ssh, timeouts)
-            except ConnectError as error:
-                # What takes long once takes long again: the limit is for all attempts together.
-                if error.why is not Why.UNREACHABLE or attempt == ATTEMPTS or self._clock.monotonic() >= end:
-                    raise
-                if cancel.wait(random.uniform(0.1, 0.5) * attempt):  # noqa: S311 - jitter, not a secret
-                    raise
-        raise AssertionError("unreachable")
-
-    def _take(self, machine: Machine, ssh: Ssh) -> Connection | None:
-        with self._lock:
-            connection = self._idle.pop(_key(machine, ssh), None)
-        if connection is not None and not connection.alive:
-            connection.close()
-            return None
-        return connection
-
-    def _give_back(self, connection: Connection) -> None:
-        with self._lock:
-            key = _key(connection.machine, connection.ssh)
-            keep = connection.alive and key not in self._idle and len(self._idle) < IDLE
-            if keep:
-                self._idle[key] = connection
-        if not keep:
-            connection.close()
 
 
 def _require_answers(exchange: Exchange, plan: HostPlan) -> None:
@@ -246,10 +208,6 @@ class _PidListener:
         """Pass on what was held back, when the line never came."""
         if self._held:
             self._output("stderr", self._held)
-
-
-def _key(machine: Machine, ssh: Ssh) -> Key:
-    return machine.address, machine.port, machine.user, machine.key_file or ssh.key, machine.host_keys
 
 
 def _problem(failure: PlanFailure) -> Problem:

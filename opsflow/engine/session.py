@@ -6,13 +6,13 @@ import base64
 import logging
 import select
 import socket
-import threading
+import struct
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Protocol, Self
 
 import paramiko
 
@@ -23,22 +23,27 @@ KEEPALIVE = 5
 """Seconds. With USER_TIMEOUT a dead peer is noticed within 20 s (faults.md P4: about 16 s)."""
 USER_TIMEOUT = 10_000
 """Milliseconds that sent data may stay unacknowledged."""
-HANDSHAKES = 16
-"""At once: more make a small sshd drop connections (MaxStartups)."""
+ACKNOWLEDGED = KEEPALIVE + 3.0
+"""Seconds since the last sign of life after which an idle connection is not trusted any more."""
+IDLE_LOOK = 1.0
+"""Seconds between two looks of an idle connection's thread at its timers; paramiko's own 0.1 costs 10 times as much."""
 DRAIN = 2.0
 """Seconds of silence after a command's exit; then a background process holds its output."""
+ESTABLISHED = 1
+"""The state of a TCP connection that neither side has closed."""
+NO_PACE: AbstractContextManager[None] = nullcontext()
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 # What goes wrong is an error with a message of ours; paramiko's own log would print tracebacks on the terminal.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
-
-_handshakes = threading.BoundedSemaphore(HANDSHAKES)
 
 
 class Why(StrEnum):
     """Why a connection could not be made."""
 
     UNREACHABLE = "unreachable"
+    DROPPED = "dropped"
+    """The server took the connection and closed it before the login: it is busy (MaxStartups) or starting."""
     AUTHENTICATION = "authentication"
     HOST_KEY = "host_key"
 
@@ -59,30 +64,48 @@ class ShellEnded(LinkLost):
     """What ran on the channel has ended; the connection itself stands."""
 
 
+class Closing(Protocol):
+    """Something that uses a connection and ends before it."""
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
 class Connection:
     """An authenticated SSH connection to one machine."""
 
-    def __init__(self, machine: Machine, ssh: Ssh, timeouts: Timeouts) -> None:
-        """Connect.
+    def __init__(
+        self,
+        machine: Machine,
+        ssh: Ssh,
+        timeouts: Timeouts,
+        handshake: AbstractContextManager[None] = NO_PACE,
+    ) -> None:
+        """Connect; ``handshake`` is entered for what comes after the TCP connection, until the login.
 
         Raises:
             ConnectError: unreachable, not authenticated, or the host key is not the expected one.
         """
         self.machine = machine
         self.ssh = ssh
+        self.shell: Closing | None = None
+        """A shell that stays open between two runs; ended with the connection."""
         self._name = f"{machine.user}@{machine.address}:{machine.port}"
         keys = _private_keys(machine, ssh)
         expected = [_public_key(line) for line in machine.host_keys]
         if not expected:
             raise ConnectError(Why.HOST_KEY, f"no host key of {self._name} is known, so it is not trusted")
         sock = self._dial(machine, timeouts)
-        with _handshakes:
-            self._transport = self._handshake(sock, expected, timeouts)
-            try:
+        self._sock = sock
+        with ExitStack() as undo:
+            undo.callback(sock.close)
+            with handshake:
+                self._transport = self._handshake(sock, expected, timeouts)
+                undo.callback(self._transport.close)
                 self._authenticate(machine, keys, timeouts)
-            except BaseException:
-                self._transport.close()
-                raise
+            undo.pop_all()
+        sock.settimeout(IDLE_LOOK)
 
     def _dial(self, machine: Machine, timeouts: Timeouts) -> socket.socket:
         if not machine.address:
@@ -108,7 +131,8 @@ class Connection:
             actual = transport.get_remote_server_key()
         except (paramiko.SSHException, EOFError, OSError, TimeoutError) as error:
             transport.close()
-            raise ConnectError(Why.UNREACHABLE, f"no SSH handshake with {self._name}: {_reason(error)}") from None
+            why = Why.DROPPED if _dropped(error) else Why.UNREACHABLE
+            raise ConnectError(why, f"no SSH handshake with {self._name}: {_reason(error)}") from None
         if all(actual.asbytes() != key.asbytes() for key in expected):
             transport.close()
             raise ConnectError(
@@ -142,6 +166,11 @@ class Connection:
     def alive(self) -> bool:
         """Whether the connection still stands, as far as is known."""
         return self._transport.is_active()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether an idle connection can be trusted: its peer acknowledged the last keepalive. Costs no round trip."""
+        return self.alive and _acknowledges(self._sock)
 
     def channel(self, command: str) -> Channel:
         """Start ``command`` on a new channel.
@@ -188,7 +217,11 @@ class Connection:
             raise OSError(f"{what}: {_reason(error)}; is its disk full?") from None
 
     def close(self) -> None:
-        """Close the connection and all its channels."""
+        """End the shell that it keeps, then the connection and all its channels."""
+        shell, self.shell = self.shell, None
+        if shell is not None and self.alive:
+            with suppress(LinkLost):
+                shell.close()
         self._transport.close()
 
 
@@ -349,6 +382,25 @@ def _private_key(path: Path) -> paramiko.PKey:
     except (paramiko.SSHException, OSError, ValueError, TypeError) as error:
         message = f"the private key {path} cannot be read: {_reason(error)}"
     raise ConnectError(Why.AUTHENTICATION, message) from None
+
+
+def _dropped(error: BaseException) -> bool:
+    """Whether the server closed the connection, as one with too many logins in progress does."""
+    silent = isinstance(error, EOFError | ConnectionError)
+    return silent or str(error) in ("Error reading SSH protocol banner", "Negotiation failed.")
+
+
+def _acknowledges(sock: socket.socket) -> bool:
+    """Whether the peer acknowledged lately what was sent, as far as this system tells (``struct tcp_info``)."""
+    if not hasattr(socket, "TCP_INFO"):
+        return True
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 60)
+    except OSError:
+        return False
+    state, _, retransmits = struct.unpack_from("BBB", info)
+    (silent,) = struct.unpack_from("I", info, 56)
+    return state == ESTABLISHED and not retransmits and silent < ACKNOWLEDGED * 1000
 
 
 def _how(code: int) -> str:
