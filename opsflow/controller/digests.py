@@ -19,6 +19,7 @@ class Digests:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._recipes: dict[tuple[str, ...], str] = {}
+        self._members: tuple[tuple[MemberSnapshot, ...], str] = ((), digest_of([]))
 
     def inputs(self, observed: StackState) -> Inputs:
         """What planning needs."""
@@ -46,12 +47,28 @@ class Digests:
             "packages": node.packages,
         }
         if event is LifecycleEvent.CONFIGURE:
-            made_from["online"] = sorted(_identity(member) for member in node.members if member.online)
+            made_from["online"] = self._online(node.members)
         return digest_of(made_from)
+
+    def _online(self, members: tuple[MemberSnapshot, ...]) -> str:
+        """Who is online, and where; the nodes of one moment share their members."""
+        known, digest = self._members
+        if known is not members:
+            digest = digest_of(sorted(_identity(member) for member in members if member.online))
+            self._members = members, digest
+        return digest
 
     def _expected(self, observed: StackState, name: str, event: LifecycleEvent) -> str:
         stack = self._parts.stack
-        node = node_snapshot(stack, observed, name, EventSnapshot(type=event, reason=""), over={}, apps=AppsNow())
+        node = node_snapshot(
+            stack,
+            observed,
+            name,
+            EventSnapshot(type=event, reason=""),
+            over={},
+            apps=AppsNow(),
+            neighbours=self._parts.neighbours,
+        )
         recipes = layers_run_list(stack, node.layers, event, self._parts.catalog.modules())
         return self.of(event, recipes, node)
 

@@ -30,6 +30,7 @@ class Executor:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._parts = work.parts
+        self._ssh = work.parts.context.ssh
 
     def run(self, command: Command, *, among: frozenset[InstanceStatus] | None = None) -> bool:
         """Run a pending command to its end; whether it was successful.
@@ -85,7 +86,7 @@ class Executor:
             command=command.id,
             epoch=command.epoch,
             machine=machine,
-            ssh=self._parts.context.ssh,
+            ssh=self._ssh,
             recipes=command.recipes,
             node=node,
             timeouts=self._timeouts(command, node),
@@ -121,6 +122,7 @@ class Executor:
             ),
             over=self._work.options.attributes,
             apps=self._apps(command),
+            neighbours=self._parts.neighbours,
         )
 
     def _apps(self, command: Command) -> AppsNow:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from opsflow.clock import Clock
 from opsflow.controller.context import Observer, StackContext
+from opsflow.controller.neighbours import Neighbours
 from opsflow.lifecycle.coalescing import DEBOUNCE
 from opsflow.model.stack import Stack
 from opsflow.ports import AppSources, ComputeProvider, Engine, Lease, RecipeCatalog, Store
@@ -45,6 +46,7 @@ class Parts:
     parallel: int = 50
     debounce: float = DEBOUNCE
     locks: Locks = field(default_factory=Locks)
+    neighbours: Neighbours = field(default_factory=Neighbours)
 
     @property
     def stack(self) -> Stack:

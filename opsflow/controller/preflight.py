@@ -8,6 +8,7 @@ from functools import partial
 
 from opsflow.clock import Clock
 from opsflow.controller.context import StackContext
+from opsflow.controller.neighbours import Neighbours
 from opsflow.controller.parts import Parts
 from opsflow.controller.snapshots import AppsNow, node_snapshot
 from opsflow.errors import Problem, RecipeError, did_you_mean
@@ -16,6 +17,7 @@ from opsflow.model.attributes import Attributes
 from opsflow.model.events import LifecycleEvent
 from opsflow.model.machine import Machine, MachineState
 from opsflow.model.snapshot import EventSnapshot
+from opsflow.model.stack import Stack
 from opsflow.model.state import StackState
 from opsflow.ports import Engine, HostJob, Mode, RecipeCatalog
 
@@ -42,8 +44,17 @@ def check(
     if unknown := unknown_recipes(parts.stack, functions):
         raise RecipeError([_problem(parts, each, functions) for each in unknown])
     epoch = parts.lease.epoch if parts.lease else 0
-    job = partial(_job, parts.context, parts.clock, observed, epoch=epoch, over=attributes, mode=mode)
-    parts.engine.check([job(each) for each in planned if each.recipes])
+    job = partial(
+        _job, parts.context, parts.clock, observed, epoch=epoch, over=attributes, mode=mode, neighbours=parts.neighbours
+    )
+    # Instances of the same layers have the same recipes, and the engine looks at each run list once.
+    different = {(each.recipes, _layers(parts.stack, observed, each), each.event): each for each in planned}
+    parts.engine.check([job(each) for each in different.values() if each.recipes])
+
+
+def _layers(stack: Stack, observed: StackState, planned: Planned) -> tuple[str, ...]:
+    there = observed.instances.get(planned.instance) or stack.members.get(planned.instance)
+    return there.layers if there else ()
 
 
 def check_stack(context: StackContext, *, engine: Engine, catalog: RecipeCatalog, clock: Clock) -> None:
@@ -60,7 +71,8 @@ def check_stack(context: StackContext, *, engine: Engine, catalog: RecipeCatalog
             apps = stack.apps_of(member.layers) if event in (LifecycleEvent.DEPLOY, LifecycleEvent.UNDEPLOY) else ()
             if recipes:
                 different.setdefault((recipes, member.layers), Planned(name, event.value, recipes, apps))
-    job = partial(_job, context, clock, StackState(stack=stack.name), epoch=0, over={}, mode=Mode.RUN)
+    nothing, neighbours = StackState(stack=stack.name), Neighbours()
+    job = partial(_job, context, clock, nothing, epoch=0, over={}, mode=Mode.RUN, neighbours=neighbours)
     engine.check([job(each) for each in different.values()])
 
 
@@ -108,11 +120,18 @@ def _job(  # noqa: PLR0913  what a job is made of
     epoch: int,
     over: Attributes,
     mode: Mode,
+    neighbours: Neighbours,
 ) -> HostJob:
     state = observed.instances.get(planned.instance)
     event = EventSnapshot(type=planned.event, reason="preflight", sent_at=clock.now().isoformat())
     node = node_snapshot(
-        context.stack, observed, planned.instance, event, over=over, apps=AppsNow(deploying=planned.apps)
+        context.stack,
+        observed,
+        planned.instance,
+        event,
+        over=over,
+        apps=AppsNow(deploying=planned.apps),
+        neighbours=neighbours,
     )
     machine = state.machine if state else None
     return HostJob(

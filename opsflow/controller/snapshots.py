@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from opsflow.controller.neighbours import Neighbours
 from opsflow.controller.secrets import app_secrets
 from opsflow.model.attributes import Attributes, merge_all
 from opsflow.model.secrecy import secret_values
-from opsflow.model.snapshot import AppSnapshot, EventSnapshot, MemberSnapshot, NodeSnapshot
+from opsflow.model.snapshot import AppSnapshot, EventSnapshot, NodeSnapshot
 from opsflow.model.stack import Stack
 from opsflow.model.state import Deployed, InstanceState, StackState
 from opsflow.ports import Bundle
@@ -45,35 +46,34 @@ def node_snapshot(
     *,
     over: Attributes,
     apps: AppsNow,
+    neighbours: Neighbours,
 ) -> NodeSnapshot:
     """The node of an instance, declared or not."""
     member, state = stack.members.get(name), observed.instances.get(name)
     layers = state.layers if state else member.layers if member else ()
     known = tuple(layer for layer in stack.layers if layer in layers)
-    merged, everyone = attributes(stack, name, known, over), tuple(members(stack, observed))
-    return NodeSnapshot(
+    merged, everyone = attributes(stack, name, known, over), neighbours.of(stack, observed)
+    own = NodeSnapshot(
         stack=stack.name,
         name=name,
         layers=known,
-        members=everyone,
+        members=(),
         layer_names=tuple(stack.layers),
         attributes=merged,
         apps=tuple(_apps(stack, state, known, apps)),
         packages=tuple(dict.fromkeys(package for layer in known for package in stack.layers[layer].packages)),
         event=event,
-        secrets=tuple(dict.fromkeys(_secrets(stack, known, merged, everyone))),
+        secrets=tuple(dict.fromkeys((*_secrets(stack, known, merged), *everyone.secrets))),
     )
+    # Copied in, not validated: the nodes of all instances share one tuple, and what depends on it is made once.
+    return own.model_copy(update={"members": everyone.members})
 
 
-def _secrets(
-    stack: Stack, layers: tuple[str, ...], merged: Attributes, everyone: Iterable[MemberSnapshot]
-) -> Iterator[str]:
-    """What is secret of all that the recipes of an instance of these layers see."""
+def _secrets(stack: Stack, layers: tuple[str, ...], merged: Attributes) -> Iterator[str]:
+    """What is secret of all that only the recipes of an instance of these layers see."""
     for app in stack.apps_of(layers):
         yield from app_secrets(stack.apps[app])
     yield from secret_values(merged)
-    for member in everyone:
-        yield from secret_values(member.data)
 
 
 def attributes(stack: Stack, name: str, layers: Sequence[str], over: Attributes) -> dict[str, object]:
@@ -81,34 +81,6 @@ def attributes(stack: Stack, name: str, layers: Sequence[str], over: Attributes)
     if name in stack.members:
         return stack.attributes_of(name, over)
     return merge_all([stack.attributes, *(stack.layers[layer].attributes for layer in layers), over])
-
-
-def members(stack: Stack, observed: StackState) -> Iterator[MemberSnapshot]:
-    """Every instance: the declared ones in the stack's order, then those that are still there."""
-    for name, member in stack.members.items():
-        state = observed.instances.get(name)
-        yield _member(name, state.layers if state else member.layers, state)
-    for name, state in observed.instances.items():
-        if name not in stack.members:
-            yield _member(name, state.layers, state)
-
-
-def _member(name: str, layers: tuple[str, ...], state: InstanceState | None) -> MemberSnapshot:
-    machine = state.machine if state else None
-    status = state.status.value if state else "stopped"
-    if machine is None:
-        return MemberSnapshot(name=name, layers=layers, status=status)
-    return MemberSnapshot(
-        name=name,
-        layers=layers,
-        status=status,
-        address=machine.address,
-        private_address=machine.private_address,
-        public_address=machine.public_address,
-        ssh_port=machine.port,
-        user=machine.user,
-        data=machine.data,
-    )
 
 
 def _apps(stack: Stack, state: InstanceState | None, layers: tuple[str, ...], now: AppsNow) -> Iterator[AppSnapshot]:
