@@ -14,14 +14,11 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import pyinfra.api.arguments as pyinfra_arguments
 import pyinfra.api.host as pyinfra_host
-import pyinfra.api.inventory as pyinfra_inventory
 import pyinfra.local as pyinfra_local
 import pyinfra.operations.util.files as pyinfra_files
 from pyinfra import logger as pyinfra_logger
@@ -213,19 +210,6 @@ def refuse_local_commands() -> None:
     pyinfra_local.shell = pyinfra_local.include = refused
 
 
-def cache_constants() -> None:
-    """Keep what pyinfra works out again for each operation and fact although it cannot change in a process.
-
-    Evaluating its type hints and entry points is more than half of the time of a plan.
-    """
-    pyinfra_arguments.all_global_arguments = cache(pyinfra_arguments.all_global_arguments)
-    pyinfra_inventory.get_all_connectors = cache(pyinfra_inventory.get_all_connectors)  # type: ignore[attr-defined]
-    pyinfra_inventory.get_execution_connectors = cache(  # type: ignore[attr-defined]
-        pyinfra_inventory.get_execution_connectors  # type: ignore[attr-defined]
-    )
-    pyinfra_arguments.all_global_arguments()
-
-
 def refuse_arguments(arguments: Mapping[str, Any], config: Config | None = None) -> None:
     """Raise Refused for a global argument that is set and not supported."""
     for key, way_out in REFUSED_ARGUMENTS.items():
@@ -305,15 +289,23 @@ def enter(state: PlanState) -> None:
     ctx_inventory.set(state.inventory)  # type: ignore[no-untyped-call]
 
 
-def pin_time_and_ids(moment: datetime, seed: str) -> None:
-    """Make pyinfra's generators deterministic: the clock is the run's time, random names come from a counter."""
+def pin_time_and_ids(moment: datetime, seed: str) -> str:
+    """Make pyinfra's generators deterministic: the clock is the run's time, random names come from a counter.
+
+    Returns:
+        What names of backup files end with.
+    """
     counter = iter(range(1 << 30))
 
     def named() -> uuid.UUID:
         return uuid.UUID(hashlib.sha256(f"{seed}:{next(counter)}".encode()).hexdigest()[:32])
 
-    pyinfra_files.datetime = pin_clock(moment)  # type: ignore[attr-defined]
+    stamp = moment.astimezone().strftime("%y%m%d%H%M")
+    pin_clock(moment)
+    # Asked for by operations that then do not use it: a plan depends on it when its commands contain it.
+    pyinfra_files.get_timestamp = lambda: stamp
     pyinfra_host.uuid4 = named  # type: ignore[attr-defined]
+    return stamp
 
 
 def connector_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from pyinfra.api.util import get_file_io
 from pyinfra.connectors.util import CommandOutput, OutputLine
 from pyinfra.context import ctx_config, ctx_host
 
-from opsflow.engine import adapter, recipe, render
+from opsflow.engine import adapter, recipe, render, residue
 from opsflow.engine.adapter import FactFailed, Missing, NeedsResults, NotYet, Refused, Registered
 from opsflow.engine.facts import read_facts
 from opsflow.engine.inputs import Inputs, note
@@ -41,7 +41,6 @@ from opsflow.engine.messages import (
     UploadStep,
 )
 from opsflow.engine.node import Node
-from opsflow.engine.residue import Residue
 from opsflow.engine.steady import chance_used, pin_chance, used
 from opsflow.model.snapshot import NodeSnapshot
 
@@ -68,7 +67,8 @@ class Planner:
         self._replay: list[Outcome] = []
         self._steps: list[Step] | None = None
         self._facts: dict[str, Any] = {}
-        self._residue = Residue(self._roots)
+        self._residue = residue.of(self._roots)
+        self._stamp = ""
         self._current: Registered
 
     def plan(self) -> HostPlan:
@@ -93,13 +93,17 @@ class Planner:
             seconds=time.perf_counter() - started,
             again=failure is None and read.pure and self._residue.clean,
             inputs=read.files,
-            lasting=read.pure and not chance_used() and not used,
+            lasting=read.pure and not chance_used() and not used and not self._mentions_time(),
         )
+
+    def _mentions_time(self) -> bool:
+        steps = (step for operation in self._operations for step in operation.steps)
+        return any(self._stamp in step.script for step in steps if not isinstance(step, FactStep))
 
     def _run(self) -> None:
         node = self._request.node
         moment = datetime.fromisoformat(node.event.sent_at) if node.event.sent_at else datetime.fromtimestamp(0, UTC)
-        adapter.pin_time_and_ids(moment, f"{node.event.command}:{node.name}")
+        self._stamp = adapter.pin_time_and_ids(moment, f"{node.event.command}:{node.name}")
         pin_chance(self._request.seed or "no run")
         used.clear()
         functions = recipe.load(self._request.recipes, [root.rstrip("/") for root in self._roots])

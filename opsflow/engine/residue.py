@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Hashable, Mapping
+from functools import cache
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -31,25 +32,41 @@ class Residue:
 
     def __init__(self, roots: tuple[str, ...]) -> None:
         self._roots = roots
-        self._marked: Hashable = None
+        self._modules: dict[str, ModuleType] = {}
+        self._seen = 0
+        self._recipes: Hashable = None
+        self._shared: list[dict[str, Any]] = []
+        self._surroundings: Hashable = None
 
     def mark(self) -> None:
-        """Take the present state as the clean one."""
-        self._marked = self._state()
+        """Take the present state as the clean one; only recipe modules that are new are looked at again."""
+        before = self._modules
+        self._find()
+        if self._recipes is None or before.keys() != self._modules.keys():
+            self._recipes = self._look()
+            self._shared = [dict(vars(module)) for module in _shared()]
+            self._surroundings = _surroundings()
 
     @property
     def clean(self) -> bool:
         """Whether everything is as it was when it was marked; False when that cannot be told."""
-        return self._marked is not None and self._state() == self._marked
+        return (
+            self._recipes is not None
+            and _childless()
+            and self._surroundings == _surroundings()
+            and all(vars(module) == before for module, before in zip(_shared(), self._shared, strict=True))
+            and self._look() == self._recipes
+        )
 
-    def _state(self) -> Hashable:
+    def _find(self) -> None:
+        if len(sys.modules) != self._seen:
+            self._seen = len(sys.modules)
+            self._modules = {name: module for name, module in sys.modules.items() if self._is_recipe(module)}
+
+    def _look(self) -> Hashable:
         try:
-            _no_children()
-            modules = {name: module for name, module in sys.modules.items() if self._is_recipe(module)}
-            look = _Look(set(modules))
-            recipes = tuple((name, look.names(vars(module))) for name, module in sorted(modules.items()))
-            shared = tuple(_identities(sys.modules.get(name)) for name in SHARED)
-            return recipes, shared, _surroundings()
+            look = _Look(set(self._modules))
+            return tuple((name, look.names(vars(module))) for name, module in self._modules.items())
         except (TooMuch, RecursionError):
             return None
 
@@ -57,12 +74,22 @@ class Residue:
         return (getattr(module, "__file__", None) or "").startswith(self._roots)
 
 
-def _no_children() -> None:
+@cache
+def of(roots: tuple[str, ...]) -> Residue:
+    """The one of this process."""
+    return Residue(roots)
+
+
+def _shared() -> list[ModuleType]:
+    return [sys.modules[name] for name in SHARED]
+
+
+def _childless() -> bool:
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
-        return
-    raise TooMuch
+        return True
+    return False
 
 
 def _surroundings() -> Hashable:
@@ -77,10 +104,6 @@ def _surroundings() -> Hashable:
         id(sys.stderr),
         sys.getrecursionlimit(),
     )
-
-
-def _identities(module: ModuleType | None) -> Hashable:
-    return None if module is None else tuple((name, id(value)) for name, value in vars(module).items())
 
 
 class _Look:
