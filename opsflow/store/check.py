@@ -14,6 +14,7 @@ from opsflow.model.result import HostResult
 from opsflow.model.snapshot import NodeSnapshot
 from opsflow.model.state import InstanceState
 from opsflow.store import schema
+from opsflow.store.members import Page, unpaged
 from opsflow.store.records import decode, unpack
 from opsflow.store.writing import last_entry
 
@@ -67,9 +68,25 @@ def _unreadable(connection: Connection) -> Iterator[str]:
                 decode(kind, row.body, f"{what} {row.key}")
             except StoreError as error:
                 yield error.message
+    yield from _pages(connection)
     for table, kind, what in PACKED:
         for row in connection.execute(select(table)):
             try:
                 unpack(kind, row.body, row.checksum, f"{what} of command {row.command}")
             except StoreError as error:
                 yield error.message
+
+
+def _pages(connection: Connection) -> Iterator[str]:
+    """Pages of members that are damaged, or missing though a node needs them."""
+    there = set()
+    for row in connection.execute(select(schema.member_pages)):
+        there.add(row.digest)
+        try:
+            unpaged(Page(row.digest, row.body))
+        except StoreError as error:
+            yield error.message
+    table = schema.node_snapshots
+    for row in connection.execute(select(table.c.command, table.c.pages)):
+        for digest in set(row.pages.split()) - there:
+            yield f"the node of command {row.command} is damaged in the store: its page {digest[:12]} is missing"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Table, select, union
+from sqlalchemy import Connection, select, union
 
 from opsflow.model.command import Command, CommandStatus, Run
 from opsflow.model.journal import JournalEntry
+from opsflow.model.result import HostResult
+from opsflow.model.snapshot import NodeSnapshot
 from opsflow.model.state import InstanceState, StackState
 from opsflow.store import schema
-from opsflow.store.records import M, decode, unpack
+from opsflow.store.members import Page, joined
+from opsflow.store.records import damaged, decode, unpack
 
 LARGEST = 2**63 - 1
 UNFINISHED = tuple(status.value for status in CommandStatus if not status.final)
@@ -59,10 +62,35 @@ def commands(connection: Connection, run: str | None, stack: str | None, unfinis
     return tuple(decode(Command, row.body, f"command {row.id}") for row in connection.execute(query))
 
 
-def packed(connection: Connection, table: Table, kind: type[M], command: str, what: str) -> M | None:
-    """The result or the node of a command."""
+def result(connection: Connection, command: str) -> HostResult | None:
+    """The result of a command."""
+    table = schema.results
     row = connection.execute(select(table.c.body, table.c.checksum).where(table.c.command == command)).one_or_none()
-    return None if row is None else unpack(kind, row.body, row.checksum, f"{what} of command {command}")
+    return None if row is None else unpack(HostResult, row.body, row.checksum, f"the result of command {command}")
+
+
+def node(connection: Connection, command: str) -> NodeSnapshot | None:
+    """What the recipes of a command saw."""
+    row = connection.execute(
+        select(schema.node_snapshots).where(schema.node_snapshots.c.command == command)
+    ).one_or_none()
+    if row is None:
+        return None
+    what = f"the node of command {command}"
+    own = unpack(NodeSnapshot, row.body, row.checksum, what)
+    return joined(own, [page(connection, digest, what) for digest in row.pages.split()])
+
+
+def page(connection: Connection, digest: str, what: str) -> Page:
+    """A page of members.
+
+    Raises:
+        StoreError: it is missing; ``what`` names who needs it.
+    """
+    body = connection.scalar(select(schema.member_pages.c.body).where(schema.member_pages.c.digest == digest))
+    if body is None:
+        raise damaged(what, f"the page {digest[:12]} of its members is missing")
+    return Page(digest, body)
 
 
 def journal(

@@ -75,19 +75,25 @@ def damaged(what: str, why: str) -> StoreError:
 def without_secrets(snapshot: NodeSnapshot) -> NodeSnapshot:
     """What recipes saw, with every secret masked: a store is no place for them. Names and addresses stay."""
     redact = Redactor(snapshot.secrets)
-    kept = snapshot.model_dump(mode="json") | {"secrets": ()}
-    kept["attributes"] = _masked(kept["attributes"], redact)
+    members = [member.model_copy(update={"data": masked(member.data, redact)}) for member in snapshot.members]
+    return without_own_secrets(snapshot).model_copy(update={"members": tuple(members)})
+
+
+def without_own_secrets(snapshot: NodeSnapshot) -> NodeSnapshot:
+    """The same without the members."""
+    redact = Redactor(snapshot.secrets)
+    kept = snapshot.model_dump(mode="json", exclude={"members"}) | {"secrets": (), "members": ()}
+    kept["attributes"] = masked(kept["attributes"], redact)
     kept["event"]["reason"] = redact.text(kept["event"]["reason"])
-    for member in kept["members"]:
-        member["data"] = _masked(member["data"], redact)
     for app in kept["apps"]:
-        app["attributes"] = _masked(app["attributes"], redact)
+        app["attributes"] = masked(app["attributes"], redact)
         secure = {key: MASK for key in app["secure"] if key in app["environment"]}
         app["environment"] = {key: redact.text(value) for key, value in app["environment"].items()} | secure
     return NodeSnapshot.model_validate(kept)
 
 
-def _masked(data: Any, redact: Redactor) -> Any:
+def masked(data: Any, redact: Redactor) -> Any:
+    """JSON-like data without what is secret, by name or by value."""
     return _redacted(without_secret_values(data, MASK), redact)
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration, repeated here so that an up-to-date store opens without loading Alembic."""
 
 metadata = MetaData()
@@ -79,7 +79,7 @@ commands = Table(
 )
 
 
-def _of_commands(name: str) -> Table:
+def _of_commands(name: str, *more: Column[str]) -> Table:
     """Something big that each command has once, compressed."""
     return Table(
         name,
@@ -87,11 +87,20 @@ def _of_commands(name: str) -> Table:
         Column("command", String(80), ForeignKey("commands.id"), primary_key=True),
         Column("body", LargeBinary, nullable=False),
         Column("checksum", String(64), nullable=False),
+        *more,
     )
 
 
 results = _of_commands("results")
-node_snapshots = _of_commands("node_snapshots")
+node_snapshots = _of_commands("node_snapshots", Column("pages", Text, nullable=False, server_default=""))
+"""Without the members: ``pages`` names where these are, one digest a line."""
+
+member_pages = Table(
+    "member_pages",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
 
 journal = Table(
     "journal",

@@ -24,6 +24,7 @@ from opsflow.store import check, leases, reading, schema, writing
 from opsflow.store.database import Database, Writer
 from opsflow.store.failures import cause, translated
 from opsflow.store.lockfile import LockFile
+from opsflow.store.members import Pages
 from opsflow.store.migrate import migrate, revision
 from opsflow.store.records import require_entries
 
@@ -44,6 +45,7 @@ class SqlStore:
         self._database = Database(path, busy_timeout)
         self._lock = LockFile(path.with_name(path.name + ".lock"))
         self._mutex = threading.RLock()
+        self._pages = Pages()
         self._writer: Writer | None = None
         self._lease: Lease | None = None
         self._stopped: str | None = None
@@ -145,11 +147,12 @@ class SqlStore:
     def commit(self, lease: Lease, changes: Changes) -> Sequence[JournalEntry]:
         """Write; returns the journal entries with their ids."""
         require_entries(changes)
-        rows = writing.rows(changes)
+        rows = writing.rows(changes, self._pages)
         with self._mutex:
             with self._transaction(lease) as connection:
                 entries = writing.write(connection, rows)
             self._lock.set_mark(entries[-1].id)
+        self._pages.wrote(rows.pages)
         return entries
 
     def next_run_id(self, lease: Lease) -> str:
@@ -199,12 +202,12 @@ class SqlStore:
     def result(self, command_id: str) -> HostResult | None:
         """What a command did."""
         with self._reading() as connection:
-            return reading.packed(connection, schema.results, HostResult, command_id, "the result")
+            return reading.result(connection, command_id)
 
     def node_snapshot(self, command_id: str) -> NodeSnapshot | None:
         """What a command's recipes saw, with secrets masked."""
         with self._reading() as connection:
-            return reading.packed(connection, schema.node_snapshots, NodeSnapshot, command_id, "the node")
+            return reading.node(connection, command_id)
 
     def journal(
         self,

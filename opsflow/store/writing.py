@@ -12,7 +12,8 @@ from sqlalchemy.dialects.sqlite import insert
 from opsflow.model.journal import JournalEntry
 from opsflow.ports import Changes, Lease
 from opsflow.store import schema
-from opsflow.store.records import encode, pack, touched, without_secrets
+from opsflow.store.members import Page, Pages
+from opsflow.store.records import encode, pack, touched, without_own_secrets
 
 Row = Mapping[str, object]
 
@@ -30,10 +31,13 @@ class Rows:
     results: Sequence[Row]
     node_snapshots: Sequence[Row]
     journal: Sequence[Row]
+    pages: Sequence[Page]
+    """Those of the node snapshots that may not be there yet."""
 
 
-def rows(changes: Changes) -> Rows:
+def rows(changes: Changes, pages: Pages) -> Rows:
     """Encode the changes; fails before anything is written when one cannot be encoded."""
+    paged = {key: pages.of(node) for key, node in changes.node_snapshots}
     return Rows(
         entries=changes.entries,
         stacks=touched(changes),
@@ -58,9 +62,13 @@ def rows(changes: Changes) -> Rows:
         ],
         results=[_packed(key, *pack(result, f"the result of command {key}")) for key, result in changes.results],
         node_snapshots=[
-            _packed(key, *pack(without_secrets(node), f"the node of command {key}"))
+            {
+                **_packed(key, *pack(without_own_secrets(node), f"the node of command {key}")),
+                "pages": "\n".join(page.digest for page in paged[key]),
+            }
             for key, node in changes.node_snapshots
         ],
+        pages=pages.unwritten(page for each in paged.values() for page in each),
         journal=[
             {
                 "stack": e.stack,
@@ -88,6 +96,9 @@ def write(connection: Connection, rows: Rows) -> tuple[JournalEntry, ...]:
     _upsert(connection, schema.commands, rows.commands, "id")
     _upsert(connection, schema.results, rows.results, "command")
     _upsert(connection, schema.node_snapshots, rows.node_snapshots, "command")
+    if rows.pages:
+        pages = [{"digest": page.digest, "body": page.body} for page in rows.pages]
+        connection.execute(insert(schema.member_pages).on_conflict_do_nothing(), pages)
     for stack in rows.stacks:
         _bump(connection, stack)
     return _append(connection, rows)

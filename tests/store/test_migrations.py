@@ -30,13 +30,13 @@ from opsflow.store.sql import SqlStore
 NEXT = '''
 """What the next version of opsflow could do.
 
-Revision: 0002
+Revision: 0003
 """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade():
@@ -59,7 +59,7 @@ def filled(path: Path) -> Path:
 def next_scripts(directory: Path, more: str = "") -> Path:
     scripts = directory / "migrations 100%"
     shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "r0002_next.py").write_text(NEXT.format(more=more))
+    (scripts / "versions" / "r0003_next.py").write_text(NEXT.format(more=more))
     return scripts
 
 
@@ -91,13 +91,13 @@ def test_from_nothing_and_from_an_empty_file(tmp_path: Path, there: bool) -> Non
 
 def test_an_older_schema_is_backed_up_and_migrated(tmp_path: Path) -> None:
     path = filled(tmp_path / "state.db")
-    backup = migrate(Database(path, 1.0), next_scripts(tmp_path), "0002")
-    assert revision(Database(path, 1.0), "0002") == "0002"
+    backup = migrate(Database(path, 1.0), next_scripts(tmp_path), "0003")
+    assert revision(Database(path, 1.0), "0003") == "0003"
     assert rows(path, "SELECT id FROM extra") == [(1,)]
     assert rows(path, "SELECT count(*) FROM journal") == [(1,)]
-    assert backup == tmp_path / "state.db.schema-0001.backup"
+    assert backup == tmp_path / "state.db.schema-0002.backup"
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
-    assert revision(Database(backup, 1.0)) == "0001"
+    assert revision(Database(backup, 1.0)) == "0002"
     # The restore drill: put the backup in its place.
     restored = tmp_path / "restored" / "state.db"
     restored.parent.mkdir()
@@ -113,8 +113,8 @@ def test_a_failing_migration_changes_nothing(tmp_path: Path) -> None:
     path = filled(tmp_path / "state.db")
     scripts = next_scripts(tmp_path, more="raise RuntimeError('no')")
     with pytest.raises(RuntimeError, match="no"):
-        migrate(Database(path, 1.0), scripts, "0002")
-    assert revision(Database(path, 1.0), "0002") == "0001"
+        migrate(Database(path, 1.0), scripts, "0003")
+    assert revision(Database(path, 1.0), "0003") == "0002"
     assert rows(path, "SELECT name FROM sqlite_master WHERE name = 'extra'") == []
     filled(path)
 
@@ -124,13 +124,13 @@ def test_old_or_new_wherever_a_migration_is_killed(tmp_path: Path) -> None:
     while killed:
         path = filled(tmp_path / str(statement) / "state.db")
         killed = os.WIFSIGNALED(migrate_and_die(path, scripts, statement))
-        found = revision(Database(path, 1.0), "0002")
+        found = revision(Database(path, 1.0), "0003")
         columns = [row[1] for row in rows(path, "PRAGMA table_info(runs)")]
         tables = rows(path, "SELECT name FROM sqlite_master WHERE name = 'extra'")
-        assert (("priority" in columns), bool(tables)) == ((found == "0002"),) * 2
+        assert (("priority" in columns), bool(tables)) == ((found == "0003"),) * 2
         seen.add(found)
         statement += 1
-    assert seen == {"0001", "0002"}
+    assert seen == {"0002", "0003"}
     assert statement > 6
 
 
@@ -148,7 +148,7 @@ def migrate_and_die(path: Path, scripts: Path, statement: int) -> int:
     event.listen(Engine, "before_cursor_execute", count)
     event.listen(Engine, "commit", count)
     try:
-        migrate(Database(path, 1.0), scripts, "0002")
+        migrate(Database(path, 1.0), scripts, "0003")
     except BaseException:
         os._exit(1)
     os._exit(0)
@@ -156,9 +156,9 @@ def migrate_and_die(path: Path, scripts: Path, statement: int) -> int:
 
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = filled(tmp_path / "state.db")
-    migrate(Database(path, 1.0), next_scripts(tmp_path), "0002")
+    migrate(Database(path, 1.0), next_scripts(tmp_path), "0003")
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"schema 0002.*newer opsflow.*up to 0001") as caught:
+    with pytest.raises(StoreError, match=r"schema 0003.*newer opsflow.*up to 0002") as caught:
         SqlStore(path, ManualClock())
     assert "upgrade opsflow" in (caught.value.hint or "")
     assert path.read_bytes() == before
