@@ -402,3 +402,27 @@ class Store(Protocol):
     def close(self) -> None:
         """Close the connection."""
         ...
+
+
+# ------------------------------------------------------------------------------------------------ what is worth knowing
+
+
+class Keep(Protocol):
+    """Remembers what makes the next run faster: facts of hosts, traces of recipes, plans.
+
+    Obligations: it may forget anything at any time, and nobody notices but by the time that things take; it is bounded;
+    a value that it returns is one that was remembered under that key, whole; it never raises. Every method may be
+    called from several threads.
+    """
+
+    def recall(self, key: str) -> bytes | None:
+        """What was last remembered under the key."""
+        ...
+
+    def remember(self, values: Mapping[str, bytes]) -> None:
+        """Keep the values, each in place of what was there."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files."""
+        ...
