@@ -6,9 +6,8 @@ Everything is read-only, and every read is recorded, so that opsflow can say who
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any
 
 from opsflow.model.result import Reads
 from opsflow.model.snapshot import AppSnapshot, EventSnapshot, MemberSnapshot, NodeSnapshot
@@ -24,6 +23,7 @@ class _Recorder:
         self.instances: dict[str, None] = {}
         self.attributes: dict[str, None] = {}
         self.apps: dict[str, None] = {}
+        self.moment = False
 
     def reads(self) -> Reads:
         return Reads(
@@ -208,20 +208,47 @@ class AppView:
         return f"<app {self.name}>"
 
 
-@dataclass(frozen=True, slots=True)
 class EventView:
     """The event that this run list answers, and why it fired."""
 
-    type: str
-    reason: str
-    run: str
-    command: str
-    sent_at: str
+    __slots__ = ("_record", "_snapshot")
 
-    @classmethod
-    def of(cls, event: EventSnapshot) -> Self:
-        """The view of a snapshot."""
-        return cls(event.type, event.reason, event.run, event.command, event.sent_at)
+    def __init__(self, snapshot: EventSnapshot, record: _Recorder) -> None:
+        self._snapshot = snapshot
+        self._record = record
+
+    @property
+    def type(self) -> str:
+        """Its kind, such as ``configure``."""
+        return self._snapshot.type
+
+    @property
+    def reason(self) -> str:
+        """Why it fired, for people."""
+        return self._of_the_moment().reason
+
+    @property
+    def run(self) -> str:
+        """Id of the run."""
+        return self._of_the_moment().run
+
+    @property
+    def command(self) -> str:
+        """Id of the command."""
+        return self._of_the_moment().command
+
+    @property
+    def sent_at(self) -> str:
+        """The run's time, ISO 8601, UTC."""
+        return self._of_the_moment().sent_at
+
+    def _of_the_moment(self) -> EventSnapshot:
+        """What is another one in each event; what depends on it holds for this one only."""
+        self._record.moment = True
+        return self._snapshot
+
+    def __repr__(self) -> str:
+        return f"<event {self.type}>"
 
 
 class Node:
@@ -231,7 +258,7 @@ class Node:
         self._snapshot = snapshot
         self._record = _Recorder()
         self.stack = StackView(snapshot, self._record)
-        self.event = EventView.of(snapshot.event)
+        self.event = EventView(snapshot.event, self._record)
         self._apps = {app.name: AppView(app, self._record) for app in snapshot.apps}
 
     @property
@@ -300,6 +327,11 @@ class Node:
     def reads(self) -> Reads:
         """What was read so far."""
         return self._record.reads()
+
+    @property
+    def of_the_moment(self) -> bool:
+        """Whether something was read that is another one in each event."""
+        return self._record.moment
 
     def __setattr__(self, name: str, value: object) -> None:
         if not name.startswith("_") and hasattr(self, name):
