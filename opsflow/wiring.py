@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,8 @@ from opsflow.errors import CapabilityError, OpsflowError, StoreError, UsageError
 if TYPE_CHECKING:
     from opsflow.config import LoadedStack
     from opsflow.controller import Controller, Observer, StackContext
+    from opsflow.engine.agent.server import Services
+    from opsflow.engine.agent.start import Agents
     from opsflow.model.app import App
     from opsflow.model.command import Command
     from opsflow.model.stack import Stack
@@ -73,6 +76,10 @@ def _engine(recipe_paths: Sequence[Path], clock: Clock) -> Engine:
     return PyinfraEngine(recipe_paths, clock)
 
 
+def _warn(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
 def _sources(cache: Path, base: Path) -> AppSources:
     from opsflow.providers.sources import Sources
 
@@ -88,6 +95,29 @@ class Adapters:
     providers: Mapping[str, Callable[[Stack, Project], ComputeProvider]] = field(default_factory=lambda: PROVIDERS)
     sources: Callable[[Path, Path], AppSources] = _sources
     clock: Clock = field(default_factory=SystemClock)
+    warm: bool | None = None
+    """Whether an agent process keeps the engine for the next call; None: only where one already runs."""
+    warn: Callable[[str], None] = _warn
+
+
+# ------------------------------------------------------------------------------------------------ the agent
+
+
+def agent_process() -> None:
+    """Be the process that keeps an engine (see engine/agent/process.py)."""
+    from opsflow.engine.agent.process import main
+
+    main(_services, SystemClock())
+
+
+def _services(recipe_paths: Sequence[Path]) -> Services:
+    from opsflow.engine import PyinfraEngine
+    from opsflow.engine.agent.server import Services
+    from opsflow.engine.connections import Connections
+
+    clock = SystemClock()
+    connections = Connections(clock)
+    return Services(PyinfraEngine(recipe_paths, clock, connections=connections), connections)
 
 
 # ------------------------------------------------------------------------------------------------ the project
@@ -207,12 +237,39 @@ class Project:
 
     @contextmanager
     def engine(self, stack: Stack) -> Iterator[Engine]:
-        """The engine for the stack's recipes, closed at the end."""
-        engine = self.adapters.engine(self.recipe_paths(stack), self.adapters.clock)
+        """The engine for the stack's recipes, closed at the end; its agent's, if it has one."""
+        engine = self._agent_engine(stack) or self._own_engine(stack)
         try:
             yield engine
         finally:
             engine.close()
+
+    def agents(self, stack: Stack) -> Agents:
+        """Finds and starts the process that keeps the engine for the stack's recipes."""
+        from opsflow.engine.agent.start import Agents
+
+        return Agents(self.recipe_paths(stack), self.adapters.clock, self.root / STATE_DIRECTORY / "agent")
+
+    def _own_engine(self, stack: Stack) -> Engine:
+        return self.adapters.engine(self.recipe_paths(stack), self.adapters.clock)
+
+    def _agent_engine(self, stack: Stack) -> Engine | None:
+        if self.adapters.warm is False:
+            return None
+        from opsflow.engine.agent.address import NoAgent
+
+        try:
+            agents = self.agents(stack)
+            found = agents.start() if self.adapters.warm else agents.running()
+        except NoAgent as why:
+            if self.adapters.warm:
+                self.adapters.warn(f"no warm connections: {why.message}")
+            return None
+        if found is None:
+            return None
+        from opsflow.engine.agent.client import AgentEngine
+
+        return AgentEngine(found.socket, lambda: self._own_engine(stack), self.adapters.warn)
 
     @contextmanager
     def reader(self) -> Iterator[Store]:

@@ -94,7 +94,7 @@ def _parameters(command: Any, context: Any) -> Iterator[str]:
             name = f"`{parameter.metavar or parameter.name.upper()}`"
         else:
             takes = "" if parameter.is_flag or parameter.count else f" {parameter.metavar or 'TEXT'}"
-            name = f"`{', '.join(sorted(parameter.opts, key=len))}{takes}`"
+            name = f"`{', '.join((*sorted(parameter.opts, key=len), *parameter.secondary_opts))}{takes}`"
         rows.append(f"| {_cell(name)} | {_cell(parameter.help or '')}{_default(parameter)} |")
     if rows:
         yield "\n".join(("| option | |", "|---|---|", *rows)) + "\n"

@@ -40,6 +40,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "ssh": ("hosts", "Open a shell on an instance, its host key checked."),
     },
     "Shell": {
+        "agent": ("agent", "Start, show and stop the process that keeps connections."),
         "completion": ("completion", "Print the completion script of a shell."),
     },
 }
@@ -124,6 +125,9 @@ def root(
         typer.Option("--project", "-C", metavar="DIR", help="Project directory, the one that contains stacks/."),
     ] = None,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours; also with NO_COLOR set.")] = False,
+    warm: Annotated[
+        bool | None, typer.Option("--warm/--cold", show_default=False, help="Keep connections for the next call.")
+    ] = None,
     verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, show_default=False, help="Show more.")] = 0,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -139,4 +143,6 @@ def root(
     from opsflow.cli.options import Common
 
     start = context.obj if isinstance(context.obj, Start) else Start()
-    context.obj = dataclasses.replace(start, common=Common(project=project, no_color=no_color, verbose=verbose))
+    context.obj = dataclasses.replace(
+        start, common=Common(project=project, no_color=no_color, warm=warm, verbose=verbose)
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from opsflow.cli.argv import shown
 from opsflow.cli.options import Common
 from opsflow.cli.terminal import Terminal
+from opsflow.cli.text import one_line
 from opsflow.errors import UsageError
 from opsflow.wiring import Adapters, Project, open_project, require_root
 
@@ -35,11 +37,15 @@ class Invocation:
     """Handed to every command."""
 
     def __init__(self, start: Start, common: Common) -> None:
-        self.adapters = start.adapters
         self.command_line = shown(start.argv)
         self.directory = common.project or start.common.project
         self.verbose = common.verbose + start.common.verbose
         self.terminal = Terminal(color=not (common.no_color or start.common.no_color))
+        warm = start.common.warm if common.warm is None else common.warm
+        self.adapters = replace(start.adapters, warm=_from_environment(warm), warn=self._warn)
+
+    def _warn(self, text: str) -> None:
+        self.terminal.note(f"{self.terminal.paint('note:', 'yellow')} {one_line(text)}")
 
     @cached_property
     def project(self) -> Project:
@@ -77,6 +83,16 @@ class Invocation:
             self.__dict__["project"] = open_project(_around(path.resolve()), self.adapters)
             return self.project.load(str(path.resolve()))
         return self.project.load(stack)
+
+
+def _from_environment(warm: bool | None) -> bool | None:
+    """What --warm or --cold says, else OPSFLOW_WARM."""
+    given = os.environ.get("OPSFLOW_WARM", "")
+    if warm is not None or not given:
+        return warm
+    if given not in ("0", "1"):
+        raise UsageError(f"OPSFLOW_WARM is 1 (keep connections) or 0, not '{one_line(given)}'")
+    return given == "1"
 
 
 def _around(file: Path) -> Path:

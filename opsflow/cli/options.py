@@ -15,6 +15,8 @@ import typer
 from opsflow.cli import completions
 from opsflow.cli.formats import Format
 
+WARM = "Keep connections for the next call, in an agent; or use no agent. Also OPSFLOW_WARM=1."
+
 
 @dataclass(frozen=True)
 class Common:
@@ -25,6 +27,7 @@ class Common:
         typer.Option("--project", "-C", metavar="DIR", help="Project directory, the one that contains stacks/."),
     ] = None
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours; also with NO_COLOR set.")] = False
+    warm: Annotated[bool | None, typer.Option("--warm/--cold", show_default=False, help=WARM)] = None
     verbose: Annotated[
         int,
         typer.Option(
