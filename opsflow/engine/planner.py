@@ -101,10 +101,11 @@ def _warm_up() -> None:
     """Import what nearly every recipe needs, once, so that children get it for nothing."""
     for name in WARM:
         importlib.import_module(name)
-    from opsflow.engine import inputs, quick
+    from opsflow.engine import inputs, lean, quick
     from opsflow.engine.adapter import make_state, refuse_local_commands
 
     quick.install()
+    lean.install()
     refuse_local_commands()
     inputs.watch()
     # Fills the caches, which the children inherit.
