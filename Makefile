@@ -3,11 +3,11 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fast lock docs tutorial bench clean
+.PHONY: help demo test check fast lock docs tutorial bench bench-quick clean
 MAKEFLAGS += --no-print-directory
 
 help: ## What there is
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
 demo: ## The whole product in a minute: a stack of sandboxes on this machine, through its whole life
 	@scripts/bootstrap --hosts demo
@@ -37,10 +37,14 @@ tutorial: ## Do the tutorial and write down what it printed
 	@scripts/bootstrap --hosts tutorial
 	@$(BIN)/python scripts/tutorial.py
 
-bench: ## Measure; see bench/README.md
+bench: ## opsflow beside pyinfra, Ansible, OpenSSH and paramiko on real SSH hosts; see bench/README.md
 	@scripts/bootstrap --hosts bench
-	@$(BIN)/python bench/compare.py
+	@$(BIN)/python -m bench $(BENCH)
+
+bench-quick: ## The same on ten hosts, in two minutes
+	@scripts/bootstrap --hosts bench-quick
+	@$(BIN)/python -m bench --quick $(BENCH)
 
 clean: ## Remove everything that make made here
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv bench/.venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

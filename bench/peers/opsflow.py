@@ -1,0 +1,112 @@
+"""opsflow: by itself, with a sibling known, and with warm connections."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+from collections.abc import Iterator
+from typing import ClassVar
+
+from bench.environment import opsflow
+from bench.hosts import Host
+from bench.meter import Command
+from bench.peers.base import Peer, Phase
+
+RECIPE = "twelve.setup"
+
+STACK = """\
+stack: bench
+compute: {{provider: static}}
+layers:
+  measured: {{instances: {{{measured}}}}}
+  sibling: {{instances: {{{spare}: {{}}}}}}
+"""
+
+
+class Opsflow(Peer):
+    """``opsflow run`` with connections that it opens itself."""
+
+    key: ClassVar[str] = "opsflow"
+    title: ClassVar[str] = "opsflow"
+
+    def prepare(self) -> None:
+        """Take the hosts in with `up`, which runs no recipe, and keep what the project looks like then."""
+        for name in ("stacks", "inventory"):
+            (self.place / name).mkdir()
+        measured = ", ".join(f"{host.name}: {{}}" for host in self.testbed.hosts)
+        (self.place / "stacks/bench.yml").write_text(STACK.format(measured=measured, spare=self.testbed.spare.name))
+        hosts = {"hosts": {host.name: entry(host) for host in self.testbed.everyone}}
+        (self.place / "inventory/hosts.yml").write_text(json.dumps(hosts))
+        self.do(opsflow(), "up", "bench", "-y")
+        shutil.copytree(self.place / ".opsflow", self.place / "blank")
+
+    def forget(self) -> None:
+        shutil.rmtree(self.place / ".opsflow")
+        shutil.copytree(self.place / "blank", self.place / ".opsflow")
+
+    def command(self) -> Command:
+        return self.call(*self.run("measured"))
+
+    def run(self, layer: str) -> list[str]:
+        return [opsflow(), "run", "bench", RECIPE, "--layer", layer, "-y"]
+
+    def round_trips(self) -> float | None:
+        newest = json.loads(self.do(opsflow(), "runs", "list", "bench", "--limit", "1", "--json"))[0]["id"]
+        counts = list(values(json.loads(self.do(opsflow(), "runs", "show", str(newest), "--json")), "round_trips"))
+        return statistics.median(counts) if counts else None
+
+
+class OpsflowSibling(Opsflow):
+    """A first run on hosts of which a sibling has had the recipe before."""
+
+    key: ClassVar[str] = "opsflow-sibling"
+    title: ClassVar[str] = "opsflow, sibling known"
+    phases: ClassVar[tuple[Phase, ...]] = (Phase.FIRST,)
+
+    def forget(self) -> None:
+        super().forget()
+        self.do(*self.run("sibling"))
+
+
+class OpsflowWarm(Opsflow):
+    """``opsflow run --warm``: the agent keeps connections and planners."""
+
+    key: ClassVar[str] = "opsflow-warm"
+    title: ClassVar[str] = "opsflow, warm"
+    stays: ClassVar[bool] = True
+
+    def missing(self) -> str:
+        known = subprocess.run([opsflow(), "agent", "--help"], stdin=subprocess.DEVNULL, capture_output=True)
+        return "" if known.returncode == 0 else "this opsflow has no agent"
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.resources.callback(self.do, opsflow(), "agent", "stop")
+        self.do(opsflow(), "agent", "start")
+
+    def forget(self) -> None:
+        self.do(opsflow(), "agent", "stop")
+        super().forget()
+        self.do(opsflow(), "agent", "start")
+
+    def run(self, layer: str) -> list[str]:
+        return [*super().run(layer), "--warm"]
+
+
+def entry(host: Host) -> dict[str, object]:
+    """A host in opsflow's own inventory format."""
+    return {"address": host.address, "port": host.port, "user": "root", "key": host.key, "host_key": host.host_key}
+
+
+def values(document: object, key: str) -> Iterator[float]:
+    """All numbers that stand under a key anywhere in a document."""
+    if isinstance(document, dict):
+        found = document.get(key)
+        if isinstance(found, int | float):
+            yield found
+        document = list(document.values())
+    if isinstance(document, list):
+        for item in document:
+            yield from values(item, key)
