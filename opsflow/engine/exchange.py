@@ -30,7 +30,8 @@ class Heard:
     """What is known of a command while it runs and after."""
 
     started: float
-    relays: tuple[int, int] = (0, 0)
+    relays: tuple[int, ...] = (0, 0)
+    """Processes that carry its output: its own two, then those of the shell."""
     stdout: bytearray = field(default_factory=bytearray)
     stderr: bytearray = field(default_factory=bytearray)
     stdout_bytes: int = 0
@@ -171,7 +172,7 @@ class Hearing:
 
     def _started(self, words: list[str]) -> None:
         self._current = int(words[0])
-        self._begin(self._current).relays = (int(words[1]), int(words[2]))
+        self._begin(self._current).relays = tuple(int(word) for word in words[1:])
         self._fact.clear()
 
     def _exited(self, words: list[str]) -> None:

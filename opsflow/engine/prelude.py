@@ -3,12 +3,18 @@
 Works with dash, bash and busybox sh. Descriptors 3 and 4 are the channel's standard output and error; frames go there.
 Output of a command goes through a FIFO and a ``cat``, so that a background process which keeps the descriptors can
 neither hang the run nor print into a later command: its ``cat`` is ended and the FIFOs are made anew.
+
+From the first command on, two pumps stand between the descriptors 3 and 4 and the channel. When the connection is lost,
+a running command is not harmed: its pump keeps the end of the output beside the run record (see ``host_record``) and
+makes the file ``stop``, with which the shell begins no further command.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+
+from opsflow.engine.host_record import RECORD
 
 PROC = r"""
 _start() { read -r _l <"/proc/$1/stat" || return 1; _l=${_l##*) }; set -- $_l; echo "${20}"; }
@@ -17,12 +23,13 @@ _tree() {
     read -r _l <"$_f" || continue
     _i=${_l%% *}; _l=${_l##*) }; set -- $_l; echo "$_i $1 $2 $4 ${20}"
   done)
-  _found=" $1 "; _more=1; _lines=
+  _found=" $1 "; _more=1
   for _i in $4; do _found="$_found${_i%:*} "; done
   while [ -n "$_more" ]; do
     _more=
     while read -r _i _st _pp _ss _at; do
       case "$_found" in *" $_i "*) continue ;; esac
+      case "$_not" in *" $_pp "*) continue ;; esac
       case "$_found" in
       *" $_pp "*) ;;
       *) [ -n "$2" ] && [ "$_ss" = "$1" ] || continue
@@ -42,7 +49,8 @@ _END_
 _signal() { kill "-$1" "$2" 2>/dev/null || sudo -n kill "-$1" "$2" 2>/dev/null; }
 _end() {
   case "$1" in '' | 0 | 1 | *[!0-9]*) return 1 ;; esac
-  _keep=" $2 "; _at=; _known=
+  _keep=" $2 "; _not=" "; _at=; _known=
+  for _one in $2; do [ "$_one" = "$1" ] || _not="$_not$_one "; done
   [ -z "$3" ] || _at=$(_start "$3") || _at=0
   for _sig in TERM TERM TERM KILL KILL KILL; do
     _left=
@@ -72,7 +80,7 @@ _D=
 for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do
   [ -d "$_d" ] && [ -w "$_d" ] || continue
   _D=$(umask 077; mktemp -d "$_d/opsflow.XXXXXXXX") || continue
-  mkfifo "$_D/o" "$_D/e" && break
+  mkfifo "$_D/o" "$_D/e" "$_D/O" "$_D/E" && break
   rm -rf "$_D"; _D=
 done
 _S=
@@ -152,35 +160,43 @@ _k() {
   return 1
 }
 _x() {
+  [ -n "$_jo" ] || _begin
+  read -r _ju _ </proc/uptime
+  _note "b $1 $3 $_ju"
+  [ ! -e "$_D/stop" ] || { _note "n $1"; exit 142; }
   cat <"$_D/o" >&3 & _p=$!
   cat <"$_D/e" >&4 & _q=$!
   exec 5>"$_D/o" 6>"$_D/e"
-  _m s "$1" "$_p" "$_q"; _e s "$1"
-  (exec >&5 2>&6 3>&- 4>&- 5>&- 6>&- <"$2"; _s=$3; shift 3; eval "$_s")
+  _m s "$1" "$_p" "$_q" "$_jo" "$_je"; _e s "$1"
+  (exec >&5 2>&6 3>&- 4>&- 5>&- 6>&- <"$2"; _s=$4; shift 4; eval "$_s")
   _r=$?
   exec 5>&- 6>&-
+  _note "e $1 $_r"
   _m x "$1" "$_r"
+  [ ! -e "$_D/stop" ] || { (sleep 1; kill "$_p" "$_q") 3>&- 4>&- & }
   wait "$_p"; _a=$?
   wait "$_q"; _b=$?
   [ "$_a$_b" = 00 ] || { rm -f "$_D/o" "$_D/e"; mkfifo "$_D/o" "$_D/e"; }
   _m c "$1" "$_r"; _e c "$1"
 }
-_h=
+_h= _jk= _jh= _J= _jo=
 _m h $$ "${_D:--}" "$_S"
 """
 
 
 def prelude(nonce: str) -> str:
     """What a new shell is told first; it answers with the frame ``h PID RUN_DIRECTORY STAGING_DIRECTORY``."""
-    return f"_N={nonce}\n{PROC}{PRELUDE}"
+    return f"_N={nonce}\n{PROC}{RECORD}{PRELUDE}"
 
 
-def lock(owner: str, epoch: int, run: str) -> str:
+def lock(owner: str, epoch: int, run: str, *, record: str = "", words: str = "") -> str:
     """Take the host's lock: ``l ok``, ``l none`` (no directory takes it) or ``l held OWNER RUN``.
 
     A holder with the same owner and an older epoch is a leftover of a controller that is gone: it is ended.
+    What is run under the lock is written into the run record of that name, which begins with these words.
     """
-    return f"_lock {shlex.quote(owner)} {epoch} {shlex.quote(run)}\n{done()}"
+    named = f"_jk={shlex.quote(record)} _jh={shlex.quote(words)}\n" if record else ""
+    return f"{named}_lock {shlex.quote(owner)} {epoch} {shlex.quote(run)}\n{done()}"
 
 
 def end_processes(shell: int, *, whole: bool, relays: Sequence[int] = ()) -> str:

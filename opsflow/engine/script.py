@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from opsflow.engine.messages import CommandStep, FactStep, PlannedOperation, UploadStep
 from opsflow.engine.prelude import done
+from opsflow.engine.record import mark_of
 
 SLOW = 0.03
 """Seconds. A wrong assumption costs a round trip and a plan, which is about as much."""
@@ -109,7 +110,8 @@ def compile_operations(
                 if step.content is not None:
                     staged.append(_inline(source, step.content))
             text = f"{_arrived(source, step.size)}{step.script}" if isinstance(step, UploadStep) else step.script
-            body.append(f"_x {command} {source} {shlex.quote(text)}\n{_check(step)}")
+            noted = f"'{operation.index} {mark_of(operation, step)}'"
+            body.append(f"_x {command} {source} {noted} {shlex.quote(text)}\n{_check(step)}")
             if source != "/dev/null":
                 body.append(f"rm -f {source}")
             verified.clear()

@@ -7,9 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from opsflow.clock import Clock
-from opsflow.engine import prelude, script
+from opsflow.engine import host_record, prelude, script
 from opsflow.engine.exchange import Exchange, Heard, Hearing, Limits, Listener
 from opsflow.engine.frames import Frames
+from opsflow.engine.messages import FactAnswer
+from opsflow.engine.record import Record, parse
 from opsflow.engine.script import FactNumbers, Program
 from opsflow.engine.session import Channel, Connection, LinkLost, ShellEnded
 
@@ -42,6 +44,8 @@ class Shell:
         self._out, self._err = Frames(self._nonce), Frames(self._nonce)
         self.numbers = FactNumbers()
         self.round_trips = self.sent = self.received = 0
+        self.begun = 0
+        """Commands that began in exchanges which came to their end."""
         # The login shell may be anything; exec sh is understood by all of them.
         self._channel: Channel = connection.channel("exec sh")
         self.pid, self.directory, self.staging = 0, "", ""
@@ -54,15 +58,15 @@ class Shell:
             self._channel.close()
             raise NoShell(why)
 
-    def lock(self, owner: str, epoch: int, run: str, limits: Limits) -> None:
-        """Take the host's lock.
+    def lock(self, owner: str, epoch: int, run: str, limits: Limits, *, record: str = "", about: str = "") -> None:
+        """Take the host's lock; what is run is written into the run record of that name.
 
         Raises:
             HostBusy: somebody else holds it.
             NoShell: no directory of the host takes the lock.
             LinkLost: the connection is gone.
         """
-        exchange = self._exchange(prelude.lock(owner, epoch, run), limits)
+        exchange = self._exchange(prelude.lock(owner, epoch, run, record=record, words=about), limits)
         if exchange.lost is not None:
             raise exchange.lost
         if ["l", "none"] in exchange.words:
@@ -70,6 +74,28 @@ class Shell:
         for words in exchange.words:
             if words[:2] == ["l", "held"]:
                 raise HostBusy(f"another run holds this host: run {words[3]} of {words[2].rpartition(':')[2]}")
+
+    def attend(self, name: str, seconds: int, limits: Limits) -> Record | None:
+        """What became of the shell that writes this record; it begins nothing more, and its command is waited for.
+
+        Raises:
+            LinkLost: the connection is gone.
+            Interrupted: cancelled, or the run took too long.
+        """
+        answer = self._ask(host_record.attend(name, seconds), limits)
+        return parse(answer.stdout) if answer.exit_code == 0 else None
+
+    def rest(self, name: str, stream: str, limits: Limits) -> str:
+        """The end of a stream that the record's shell could not send, frames and all."""
+        return self._ask(host_record.rest(name, stream), limits).stdout
+
+    def _ask(self, key: str, limits: Limits) -> FactAnswer:
+        exchange = self._exchange(script.fetch([key], self.numbers), limits)
+        if exchange.lost is not None:
+            raise exchange.lost
+        if key not in exchange.facts:
+            raise Interrupted(exchange.stopped or "the host gave no answer")
+        return exchange.facts[key]
 
     def fetch(self, keys: list[str], limits: Limits) -> Exchange:
         """Read facts."""
@@ -86,7 +112,10 @@ class Shell:
                 except OSError:
                     # The script looks whether the file is whole, and says so at the operation that needs it.
                     continue
-        return self._exchange(program.text, limits, listener)
+        exchange = self._exchange(program.text, limits, listener)
+        if exchange.lost is None:
+            self.begun += len(exchange.commands)
+        return exchange
 
     def _stage(self, source: Path, number: int, limits: Limits) -> None:
         """Send a large file to the staging directory, which only our user can read."""
@@ -129,7 +158,7 @@ class Shell:
 
     def drop_relays(self, heard: Heard) -> None:
         """Cut off a background process that keeps a command's output open."""
-        first, second = heard.relays
+        first, second, *_ = heard.relays
         self._connection.call(f"kill {first} {second}", 30)
 
     @property
