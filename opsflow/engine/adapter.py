@@ -41,9 +41,6 @@ REFUSED_ARGUMENTS: Mapping[str, str] = {
     "_su_password": "it would be in the process list of the host; use _sudo with passwordless sudo",
     "_get_pty": "opsflow captures output without a terminal",
     "_stdin": "write the input to a file first, or use a shell here-document in the command",
-    "_retries": "opsflow does not retry operations yet",
-    "_retry_until": "opsflow does not retry operations yet",
-    "_continue_on_error": "use _ignore_errors",
     "_run_once": "an event runs on one instance at a time; pick the instance in the recipe: if node.name == ...",
     "_serial": "use opsflow run --serial",
     "_parallel": "use opsflow run --serial",
@@ -60,6 +57,8 @@ REFUSED_OPERATIONS: Mapping[str, str] = {
 """Operations of pyinfra that are refused by name, with the way out."""
 
 
+TIMES = frozenset({"atime", "mtime"})
+"""Arguments with which an operation looks at the times of files."""
 ARGUMENT = 40
 """Characters shown of one argument of an operation without a name."""
 
@@ -113,6 +112,10 @@ class Registered:
     line: int
     directory: str
     data: StateOperationHostData
+    title: str
+    """Its name as pyinfra has it, without arguments."""
+    timed: bool = True
+    """It may look at the times of files."""
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -175,14 +178,18 @@ class PlanState(State):
     def set_op_data_for_host(self, host: Host, op_hash: str, op_data: StateOperationHostData) -> None:
         """Note the operation, its name and the line of the recipe that called it."""
         super().set_op_data_for_host(host, op_hash, op_data)
-        file, line, operation = _caller(sys._getframe(1), self._roots)  # noqa: SLF001 - the only way to know the line
+        # The only way to know the line.
+        file, line, operation, timed = _caller(sys._getframe(1), self._roots)  # noqa: SLF001
         if operation in REFUSED_OPERATIONS:
             raise Refused(f"{operation} is not supported: {REFUSED_OPERATIONS[operation]}")
         meta = self.get_op_meta(op_hash)
         refuse_arguments({**op_data.global_arguments, **meta.global_arguments}, self.config)
         name = _name(next(iter(meta.names)), meta.args)
         directory = str(Path(file).parent) if file else self._roots[0]
-        self.registered.append(Registered(op_hash, name, operation, self.recipe, file, line, directory, op_data))
+        title = ", ".join(meta.names)
+        self.registered.append(
+            Registered(op_hash, name, operation, self.recipe, file, line, directory, op_data, title, timed)
+        )
 
     def fail_hosts(self, hosts_to_fail: set[Host], activated_count: int | None = None) -> None:
         """A fact could not be loaded: that is the end of the operation that reads it."""
@@ -218,17 +225,20 @@ def refuse_arguments(arguments: Mapping[str, Any], config: Config | None = None)
             raise Refused(f"the argument {key} is not supported: {way_out}")
 
 
-def _caller(frame: FrameType | None, roots: tuple[str, ...]) -> tuple[str, int, str]:
-    """File and line of the innermost recipe frame, and the operation's name, such as ``files.template``."""
-    operation = ""
+def _caller(frame: FrameType | None, roots: tuple[str, ...]) -> tuple[str, int, str, bool]:
+    """File and line of the innermost recipe frame, the operation's name, and whether it sets times of files."""
+    operation, timed = "", False
     while frame is not None:
         if not operation and frame.f_code.co_name == "decorated_func" and "func" in frame.f_locals:
             function = frame.f_locals["func"]
             operation = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+            timed = not TIMES.isdisjoint(frame.f_locals.get("kwargs", ()))
+            if not function.__module__.startswith("pyinfra.operations."):
+                timed = True  # of somebody else: it may look at them
         if frame.f_code.co_filename.startswith(roots):
-            return frame.f_code.co_filename, frame.f_lineno, operation
+            return frame.f_code.co_filename, frame.f_lineno, operation, timed
         frame = frame.f_back
-    return "", 0, operation
+    return "", 0, operation, timed
 
 
 @dataclass

@@ -45,7 +45,9 @@ class FactStep(Message):
     key: str
     """The complete shell command, which identifies the fact."""
     mask: str = ""
-    """Which parts of the output may differ without meaning anything: `stat` hides the access time."""
+    """Which parts of the output may differ without meaning anything: `stat` hides the access time, `times` all three."""
+    answer: FactAnswer | None = None
+    """What it is assumed to be here; None when that is what is known of it anyway."""
 
     @property
     def identity(self) -> str:
@@ -121,6 +123,18 @@ class PlannedOperation(Message):
     conditional: bool = False
     """It has an `_if`."""
     error: str = ""
+    attempt: int = 0
+    """Its steps belong to this attempt; the earlier ones have failed, or a condition wanted another one."""
+    retries: int = 0
+    """Attempts that may follow the first one."""
+    retry_delay: float = 0.0
+    """Seconds before each of them."""
+    continues: bool = False
+    """A failed command does not keep the next ones from running."""
+    failed: bool = False
+    """A command of this attempt has failed; those that are left run nevertheless, and then it is a failure."""
+    open: bool = False
+    """What follows its steps is known only when they have run: another attempt, or more steps."""
 
     @property
     def identity(self) -> str:
@@ -156,6 +170,8 @@ class PlanRequest(Message):
     node: NodeSnapshot
     known: dict[str, FactAnswer] = Field(default_factory=dict)
     """Facts by shell command: what to assume where nothing is proven."""
+    expected: dict[str, tuple[tuple[str, FactAnswer], ...]] = Field(default_factory=dict)
+    """Per operation: what the facts are likely to be that it reads after something was written, in order."""
     prepared: dict[str, FactAnswer] | None = None
     """Facts that recipe bodies read directly, pinned at their first answers once something ran."""
     seed: str = ""

@@ -19,11 +19,12 @@ from pyinfra.api.command import FileUploadCommand, PyinfraCommand, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import StateStage
 from pyinfra.api.util import get_file_io
-from pyinfra.connectors.util import CommandOutput, OutputLine
+from pyinfra.connectors.util import CommandOutput
 from pyinfra.context import ctx_config, ctx_host
 
 from opsflow.engine import adapter, recipe, render, residue
 from opsflow.engine.adapter import FactFailed, Missing, NeedsResults, NotYet, Refused, Registered
+from opsflow.engine.attempts import Attempt, policy
 from opsflow.engine.facts import read_facts
 from opsflow.engine.inputs import Inputs, note
 from opsflow.engine.messages import (
@@ -172,18 +173,8 @@ class Planner:
         steps = self._steps = []
         self._current = operation
         adapter.captured_warnings()
-        replayed: list[Any] = []
-        success = True
-        lines: list[OutputLine] = []
         try:
-            for command in operation.data.command_generator():
-                replayed.append(command)
-                outcome = self._step(command, operation, complete)
-                if outcome is not None:
-                    lines += _output(outcome)
-                    success = outcome.success
-                if not success:
-                    break
+            attempt = self._attempts(operation, host, complete)
         except Missing:
             self._assumed = True
             self._note(index, operation, OperationState.MISSING, steps)
@@ -196,10 +187,29 @@ class Planner:
             raise
         except (Refused, FactFailed, Exception) as error:
             return self._broken(index, operation, error)
-        self._note(index, operation, OperationState.PLANNED, steps)
+        rules = policy(operation.arguments)
+        more = bool(steps) and attempt.number < rules.retries and (attempt.error or rules.until is not None)
+        known = {"attempt": attempt.number, "failed": attempt.error and not complete, "open": more}
+        self._note(index, operation, OperationState.PLANNED, steps, **known)
         real = complete or not any(not isinstance(step, FactStep) for step in steps)
-        self._complete(operation, success, replayed, CommandOutput(lines) if real else NotYet())
+        output = CommandOutput(attempt.lines) if real else NotYet()
+        self._complete(operation, not attempt.error, attempt.commands, output, attempt.number, rules.retries)
         return False
+
+    def _attempts(self, operation: Registered, host: Host, complete: bool) -> Attempt:
+        """What has happened to an operation, attempt after attempt; the last one may still have steps to run."""
+        rules = policy(operation.arguments)
+        number = 0
+        while True:
+            attempt = Attempt(number)
+            for command in operation.data.command_generator():
+                attempt.commands.append(command)
+                attempt.add(self._step(command, operation, complete))
+                if attempt.error and not rules.continues:
+                    break
+            if self._steps or not attempt.again(rules, host.name, operation.title, print):
+                return attempt
+            number += 1
 
     def _broken(self, index: int, operation: Registered, error: BaseException) -> bool:
         """Its generator failed: for good when everything before it is real, else it waits for real results."""
@@ -208,11 +218,13 @@ class Planner:
         else:
             text = str(error) if isinstance(error, adapter.Stop) else recipe.describe(error)
             notes = [line for line in adapter.captured_warnings() if line not in text]
-            self._note(index, operation, OperationState.FAILED, self._steps or [], "\n".join([text, *notes]))
+            self._note(index, operation, OperationState.FAILED, self._steps or [], error="\n".join([text, *notes]))
         return True
 
-    def _complete(self, operation: Registered, success: bool, commands: list[Any], output: CommandOutput) -> None:
-        operation.data.operation_meta.set_complete(success, commands, output)
+    def _complete(
+        self, operation: Registered, success: bool, commands: list[Any], output: CommandOutput, *retries: int
+    ) -> None:
+        operation.data.operation_meta.set_complete(success, commands, output, *retries)
 
     def _step(self, command: PyinfraCommand, operation: Registered, complete: bool) -> CommandAnswer | None:
         """Take what happened to a yielded command from the trace, or add it to the plan (None)."""
@@ -275,10 +287,8 @@ class Planner:
 
     # ------------------------------------------------------------------ notes
 
-    def _note(
-        self, index: int, operation: Registered, state: OperationState, steps: list[Step], error: str = ""
-    ) -> None:
-        self._operations.append(_noted(index, operation, state=state, steps=tuple(steps), error=error))
+    def _note(self, index: int, operation: Registered, state: OperationState, steps: list[Step], **more: Any) -> None:
+        self._operations.append(_noted(index, operation, state=state, steps=tuple(steps), **more))
 
 
 def _inventory(node: NodeSnapshot) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -289,6 +299,7 @@ def _inventory(node: NodeSnapshot) -> tuple[tuple[str, ...], dict[str, Any]]:
 
 
 def _noted(index: int, operation: Registered, **more: Any) -> PlannedOperation:
+    rules = policy(operation.arguments)
     return PlannedOperation(
         index=index,
         name=recipe.plain(operation.name),
@@ -298,6 +309,9 @@ def _noted(index: int, operation: Registered, **more: Any) -> PlannedOperation:
         line=operation.line,
         ignore_errors=bool(operation.arguments.get("_ignore_errors")),
         conditional=bool(operation.arguments.get("_if")),
+        retries=rules.retries,
+        retry_delay=rules.delay,
+        continues=rules.continues,
         **more,
     )
 
@@ -327,8 +341,3 @@ def _upload(command: FileUploadCommand, arguments: dict[str, Any], timeout: floa
         content = stream.read()
     data = content.encode() if isinstance(content, str) else content
     return UploadStep(content=base64.b64encode(data), size=len(data), timeout=timeout, **scripts)
-
-
-def _output(outcome: CommandAnswer) -> list[OutputLine]:
-    pairs = (("stdout", outcome.stdout), ("stderr", outcome.stderr))
-    return [OutputLine(name, line) for name, text in pairs if text for line in text.removesuffix("\n").split("\n")]

@@ -130,6 +130,11 @@ class Report:
         if cut:
             self._observe(OutputReceived(self._name, index, stream, self._redactor.bytes(data[:cut])))
 
+    def say(self, operation: PlannedOperation, text: str) -> None:
+        """Pass on what the engine has to say about an operation that is under way."""
+        self._flush(operation.index)
+        self._observe(OutputReceived(self._name, operation.index, "stderr", self._text(text).encode()))
+
     def _flush(self, index: int) -> None:
         for stream in ("stdout", "stderr"):
             data = self._lines.pop((index, stream), b"")
@@ -167,7 +172,8 @@ class Report:
         """A command of an operation failed."""
         self._end(operation, OperationStatus.IGNORED if operation.ignore_errors else OperationStatus.FAILED)
         if not operation.ignore_errors:
-            last = self._working[operation.index].commands[-1]
+            commands = self._working[operation.index].commands
+            last = next((each for each in reversed(commands) if each.exit_code != 0 or each.detail), commands[-1])
             how = last.detail or f"exit code {last.exit_code}"
             self.detail = self._text(f"operation '{operation.name}' failed: {how}")
             self._error = self._story(operation, how, last)

@@ -8,6 +8,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 from opsflow.clock import Clock
+from opsflow.engine.barriers import Attempts, TooLate, goes_on, tried_in_vain
 from opsflow.engine.exchange import Exchange, Heard, Limits, Listener
 from opsflow.engine.messages import (
     CommandAnswer,
@@ -89,6 +90,7 @@ class HostRun:
         self._misses = 0
         deadline = clock.monotonic() + job.timeouts.run
         self._limits = Limits(lambda _: job.timeouts.command, deadline, cancel)
+        self._attempts = Attempts(clock, self._limits, self._report.say)
 
     def run(self) -> HostResult:
         """The result; whatever happens on the host, it is a result."""
@@ -106,6 +108,9 @@ class HostRun:
             return self._report.result(HostStatus.CANCELLED if cancelled else HostStatus.FAILED, str(error))
         except Ended as end:
             return self._report.result(end.status, str(end))
+        except TooLate as why:
+            cancelled = self._cancel.is_set()
+            return self._report.result(HostStatus.CANCELLED if cancelled else HostStatus.TIMEOUT, str(why))
         except Exception as error:  # noqa: BLE001 - other hosts must not suffer from what goes wrong with this one
             return self._report.defect(error)
         return self._report.result(HostStatus.OK, "")
@@ -201,6 +206,8 @@ class HostRun:
         if rest and not batch:
             self._broken(rest[0])
             return False
+        if batch and self._attempts.follow(batch[0]):
+            progress.fresh.clear()  # they were read before it waited
         if any(self._for_the_host(step) for operation in batch for step in operation.steps):
             if self._report.wants_diff:
                 self._report.diffs(batch, lambda key: self._read(shell, key))
@@ -208,7 +215,8 @@ class HostRun:
         for operation in batch:
             facts = (step for step in operation.steps if isinstance(step, FactStep))
             progress.outcomes(operation).extend(_fact(fact, progress.known) for fact in facts)
-            self._passed(operation)
+            if not self._ended(operation):
+                return False
         return len(batch) == len(rest)
 
     def _broken(self, operation: PlannedOperation) -> None:
@@ -232,6 +240,8 @@ class HostRun:
             if operation.state is not OperationState.PLANNED or (self._misses > PATIENCE and batch):
                 break
             batch.append(operation)
+            if operation.open or operation.failed:
+                break
         return batch
 
     def _exchange(self, shell: Shell, batch: list[PlannedOperation], *, complete: bool) -> bool:
@@ -297,9 +307,19 @@ class HostRun:
             succeeded = self._report.command_ended(operation, step, command)
             outcomes.append(Outcome(step=step.identity, command=_answer(command, succeeded)))
             if not succeeded:
-                self._report.operation_failed(operation)
+                if not goes_on(operation):
+                    self._report.operation_failed(operation)
                 self._ended_early(exchange)
-                return self._failed(operation, command)
+                return not goes_on(operation) and self._failed(operation)
+        return self._ended(operation)
+
+    def _ended(self, operation: PlannedOperation) -> bool:
+        """All steps of an operation ran; True when the next operation may follow at once."""
+        if tried_in_vain(operation):
+            self._report.operation_failed(operation)
+            return self._failed(operation)
+        if operation.failed or operation.open:
+            return False
         self._passed(operation)
         return True
 
@@ -307,7 +327,7 @@ class HostRun:
         self._report.operation_ended(operation)
         self._progress.done = operation.index + 1
 
-    def _failed(self, operation: PlannedOperation, command: Heard) -> bool:
+    def _failed(self, operation: PlannedOperation) -> bool:
         """A command failed: the end of this host, unless the recipe said to go on; what was assumed is void."""
         if not operation.ignore_errors:
             raise Ended(HostStatus.FAILED, self._report.detail)

@@ -278,6 +278,78 @@ class TestResults:
         assert failure.line == 5
 
 
+class TestAttempts:
+    FLAKY = """
+        def wanted(output):
+            assert output["commands"] == ["say"] and output["executed_commands"] == 1, output
+            assert (output["host"], output["operation"]) == ("web1", "Flaky"), output
+            return "not yet" in output["stdout_lines"]
+
+        def setup(node):
+            op = server.shell(name="Flaky", commands={commands}{more})
+            server.shell(commands="after", _if=lambda: op.retry_attempts == {wanted})
+        """
+
+    def flaky(self, recipes: Recipes, more: str, wanted: int = 0, commands: str = '"say"') -> HostPlan:
+        recipes.write("web.py", self.FLAKY.format(commands=commands, more=more, wanted=wanted))
+        return recipes.settle("web.setup")
+
+    def next(self, recipes: Recipes, plan: HostPlan, *answers: CommandAnswer, done: int = 0) -> HostPlan:
+        step = plan.operations[0].steps[0].identity
+        trace = [Outcome(step=step, command=answer) for answer in answers]
+        return after(recipes, plan, "web.setup", trace, done=done)
+
+    def test_none_without_being_asked_for(self, recipes: Recipes) -> None:
+        first = self.flaky(recipes, "").operations[0]
+        assert (first.attempt, first.retries, first.open, first.continues) == (0, 0, False, False)
+
+    def test_a_failed_attempt_is_followed_by_another_one(self, recipes: Recipes) -> None:
+        plan = self.flaky(recipes, ", _retries=2, _retry_delay=3", wanted=1)
+        first = plan.operations[0]
+        assert (first.attempt, first.retries, first.retry_delay, first.open) == (0, 2, 3.0, False)
+        again = self.next(recipes, plan, CommandAnswer(success=False))
+        assert again.operations[0].attempt == 1
+        assert scripts(again) == [["say"], ["after"]]
+        good = self.next(recipes, plan, CommandAnswer(success=False), CommandAnswer(success=True), done=1)
+        assert scripts(good) == [[], ["after"]]
+
+    def test_the_last_one_is_the_end(self, recipes: Recipes) -> None:
+        plan = self.flaky(recipes, ", _retries=1, _ignore_errors=True", wanted=1)
+        bad = CommandAnswer(success=False)
+        ended = self.next(recipes, plan, bad, bad).operations[0]
+        assert (ended.attempt, ended.steps, ended.failed) == (1, (), True)
+        assert scripts(self.next(recipes, plan, bad, bad, done=1)) == [[], ["after"]]
+
+    def test_a_condition_sees_real_results(self, recipes: Recipes) -> None:
+        plan = self.flaky(recipes, ", _retries=3, _retry_until=wanted", wanted=1)
+        assert plan.operations[0].open
+        not_yet, good = CommandAnswer(success=True, stdout="not yet\n"), CommandAnswer(success=True, stdout="good\n")
+        again = self.next(recipes, plan, not_yet)
+        assert (again.operations[0].attempt, again.operations[0].open) == (1, True)
+        settled = self.next(recipes, plan, not_yet, good)
+        assert (settled.operations[0].attempt, settled.operations[0].open) == (1, False)
+        assert scripts(settled) == [[], ["after"]]
+
+    def test_a_condition_that_is_broken_asks_for_nothing(self, recipes: Recipes) -> None:
+        plan = self.flaky(recipes, ", _retries=3, _retry_until=lambda output: 1 / 0")
+        settled = self.next(recipes, plan, CommandAnswer(success=True))
+        assert scripts(settled) == [[], ["after"]]
+        assert "_retry_until failed: ZeroDivisionError" in settled.output
+
+    def test_going_on_after_an_error(self, recipes: Recipes) -> None:
+        plan = self.flaky(recipes, ", _continue_on_error=True", commands='["one", "two", "three"]')
+        first = plan.operations[0]
+        assert first.continues
+        happened = [
+            Outcome(step=step.identity, command=CommandAnswer(success=good))
+            for step, good in zip(first.steps, (True, False, True), strict=True)
+        ]
+        left = after(recipes, plan, "web.setup", happened[:2], done=0).operations[0]
+        assert ([step.identity for step in left.steps], left.failed) == ([first.steps[2].identity], True)
+        ended = after(recipes, plan, "web.setup", happened, done=0).operations[0]
+        assert (ended.steps, ended.failed, ended.open) == ((), True, False)
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("argument", "text"),
@@ -286,8 +358,6 @@ class TestRefused:
             ("_su_user='x', _su_password='hunter2'", "_su_password"),
             ("_get_pty=True", "_get_pty"),
             ("_stdin='x'", "_stdin"),
-            ("_retries=3", "_retries"),
-            ("_continue_on_error=True", "use _ignore_errors"),
             ("_run_once=True", "_run_once"),
             ("_serial=True", "opsflow run --serial"),
             ("_parallel=3", "_parallel"),

@@ -79,7 +79,7 @@ class TestArguments:
             "_chdir", "_doas", "_doas_user", "_dzdo", "_dzdo_user", "_env", "_if", "_ignore_errors",
             "_preserve_su_env", "_preserve_sudo_env", "_shell_executable", "_su_shell", "_su_user",
             "_success_exit_codes", "_sudo", "_sudo_user", "_timeout", "_use_su_login", "_use_sudo_login", "name",
-            "_temp_dir", "_retry_delay",
+            "_temp_dir", "_retries", "_retry_delay", "_retry_until", "_continue_on_error",
         }  # fmt: skip
         assert known - supported == set(adapter.REFUSED_ARGUMENTS)
         assert set(EXECUTION_KWARG_KEYS) == {"_parallel", "_run_once", "_serial"}
@@ -144,7 +144,9 @@ class TestOperations:
         assert {"names", "global_arguments"} <= set(parameters(StateOperationMeta)) | set(
             StateOperationMeta.__annotations__
         )
-        assert parameters(OperationMeta.set_complete)[:4] == ["self", "success", "commands", "combined_output"]
+        assert parameters(OperationMeta.set_complete) == [
+            "self", "success", "commands", "combined_output", "retry_attempts", "max_retries"
+        ]  # fmt: skip
 
     def test_did_change_needs_commands_and_success(self) -> None:
         for success, commands, changed in ((True, ["x"], True), (True, [], False), (False, ["x"], False)):

@@ -1,0 +1,132 @@
+"""pyinfra's global arguments on real hosts: attempts, what goes on after an error, standard input, privileges."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from engine_hosts import CLOCK, Fleet, open_fleet, outputs, statuses, until
+
+from opsflow.model.machine import Machine
+from opsflow.model.result import HostStatus
+from opsflow.ports import OutputReceived
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with open_fleet(tmp_path_factory.mktemp("hosts"), "one") as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+def host(fleet: Fleet) -> Machine:
+    return fleet._machines[0]
+
+
+class TestAttempts:
+    def test_until_it_works(self, fleet: Fleet, host: Machine) -> None:
+        result = fleet.run(
+            host,
+            """
+            def setup(node):
+                commands = ["echo x >>/srv/tries", "test $(wc -l </srv/tries) = 3", "echo done"]
+                op = server.shell(name="Flaky", commands=commands, _retries=5, _retry_delay=0.05)
+                server.shell(commands="echo yes", _if=lambda: op.did_succeed() and op.retry_attempts == 2)
+                server.shell(commands="echo no", _if=lambda: op.stdout != "done")
+            """,
+        )
+        assert (result.error, statuses(result)) == ("", ["changed", "changed", "unchanged"])
+        assert fleet.shell(host, "cat /srv/tries") == "x\n" * 3
+        said = [event.data for event in fleet.events if isinstance(event, OutputReceived) and event.stream == "stderr"]
+        assert said == [b"retry 1 of 5 in 0.05 s\n", b"retry 2 of 5 in 0.05 s\n"]
+
+    @pytest.mark.parametrize(("more", "status"), [("", "failed"), (", _ignore_errors=True", "ignored")])
+    def test_in_vain(self, fleet: Fleet, host: Machine, more: str, status: str) -> None:
+        fleet.shell(host, "rm -f /srv/vain")
+        result = fleet.run(
+            host,
+            f"""
+            def setup(node):
+                server.shell(name="Vain", commands="echo x >>/srv/vain; exit 4", _retries=2, _retry_delay=0{more})
+                server.shell(name="Next", commands="echo next")
+            """,
+        )
+        assert fleet.shell(host, "cat /srv/vain") == "x\n" * 3
+        assert statuses(result) == [status, "changed" if more else "not_run"]
+        if not more:
+            assert result.detail == "operation 'Vain' failed: exit code 4"
+
+    def test_facts_are_read_anew(self, fleet: Fleet, host: Machine) -> None:
+        """What an attempt finds decides what it does."""
+        result = fleet.run(
+            host,
+            """
+            from pyinfra.api import operation
+            from pyinfra.facts.files import File
+
+            @operation()
+            def appear():
+                if host.get_fact(File, path="/srv/appeared"):
+                    yield "echo there"
+                else:
+                    yield "touch /srv/appeared; exit 1"
+
+            def setup(node):
+                appear(_retries=1, _retry_delay=0)
+            """,
+        )
+        assert (statuses(result), outputs(result)) == (["changed"], ["", "there\n"])
+
+    def test_a_condition(self, fleet: Fleet, host: Machine) -> None:
+        result = fleet.run(
+            host,
+            """
+            def not_ready(output):
+                return "ready" not in output["stdout_lines"]
+
+            def setup(node):
+                op = server.shell(
+                    commands="echo >>/srv/polls; test $(wc -l </srv/polls) -lt 3 && echo wait || echo ready",
+                    _retries=9, _retry_delay=0, _retry_until=not_ready,
+                )
+                server.shell(commands="echo after", _if=lambda: op.stdout == "ready")
+            """,
+        )
+        assert statuses(result) == ["changed", "changed"]
+        assert outputs(result) == ["wait\n", "wait\n", "ready\n", "after\n"]
+
+    def test_waiting_can_be_cancelled(self, fleet: Fleet, host: Machine) -> None:
+        cancel = threading.Event()
+        text = "def setup(node):\n    server.shell(commands='exit 1', _retries=1, _retry_delay=60)\n"
+        started = CLOCK.monotonic()
+        running = fleet.start(host, text, cancel=cancel)
+        until(lambda: any(isinstance(event, OutputReceived) for event in fleet.events))
+        cancel.set()
+        assert running.result().status is HostStatus.CANCELLED
+        assert CLOCK.monotonic() - started < 20
+
+    def test_waiting_ends_with_the_run(self, fleet: Fleet, host: Machine) -> None:
+        text = "def setup(node):\n    server.shell(commands='exit 1', _retries=1, _retry_delay=60)\n"
+        result = fleet.run(host, text, timeouts={"run": 2.0})
+        assert (result.status, result.detail) == (HostStatus.TIMEOUT, "the run took too long")
+
+
+class TestGoingOn:
+    @pytest.mark.parametrize(("more", "status"), [("", "failed"), (", _ignore_errors=True", "ignored")])
+    def test_after_an_error(self, fleet: Fleet, host: Machine, more: str, status: str) -> None:
+        result = fleet.run(
+            host,
+            f"""
+            def setup(node):
+                commands = ["echo one", "echo two; exit 2", "echo three"]
+                op = server.shell(name="All", commands=commands, _continue_on_error=True{more})
+                server.shell(commands="echo next", _if=op.did_error)
+            """,
+        )
+        assert statuses(result) == [status, "changed" if more else "not_run"]
+        assert outputs(result)[:3] == ["one\n", "two\n", "three\n"]
+        if not more:
+            assert result.detail == "operation 'All' failed: exit code 2"
