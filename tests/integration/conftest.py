@@ -1,0 +1,25 @@
+"""Fixtures of the differential suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from differential_sources import write_sources
+from differential_twins import RECORD, Twins
+from engine_hosts import open_fleet
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
+    """Two fresh hosts for each file of tests."""
+    directory = tmp_path_factory.mktemp("twins")
+    with open_fleet(directory) as fleet:
+        write_sources(fleet.recipes)
+        both = Twins(fleet, directory)
+        try:
+            yield both
+            if RECORD:
+                both.compare_everything()
+        finally:
+            both.close()
