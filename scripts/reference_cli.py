@@ -15,8 +15,8 @@ opsflow [OPTIONS] COMMAND ...
 
 {about}
 
-Every command takes `--project/-C DIR`, `--no-color`, `-v` and `--help`; the first three may also stand before the
-command. `--json` is short for `-o json`.
+Every command takes `--project/-C DIR`, `--no-color`, `--warm`, `--cold`, `-v` and `--help`; all but the last may also
+stand before the command. `--json` is short for `-o json`.
 
 - **Data goes to stdout, progress to stderr.** `--jsonl` prints one JSON object a line on stdout while a command runs:
   `{{"type": "journal", ...}}` for everything that is written to the journal, and `phase`, `operation_started`, `output`
@@ -82,7 +82,7 @@ def _paragraphs(text: str) -> str:
     return "\n".join(line.strip() for line in (text or "").strip().splitlines())
 
 
-COMMON = {"project", "no_color", "verbose", "help"}
+COMMON = {"project", "no_color", "warm", "verbose", "help"}
 
 
 def _parameters(command: Any, context: Any) -> Iterator[str]:

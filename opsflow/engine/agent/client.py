@@ -155,6 +155,9 @@ class AgentEngine:
         """Ask, hand on events as they come, and return what the answer holds."""
         with self._call(cancel or threading.Event()) as call:
             with self._lock:
+                if call.cancel.is_set():
+                    call.over = True
+                    self._send(f'["cancel",{call.number}]')
                 self._send(ask(call.number))
             while True:
                 messages = call.incoming.get()

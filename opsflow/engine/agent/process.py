@@ -14,6 +14,7 @@ from pathlib import Path
 
 from opsflow.clock import Clock
 from opsflow.engine.agent.server import Agent, Services
+from opsflow.engine.agent.start import listen
 
 WAIT = 10.0
 """Seconds for an agent that is ending to be gone."""
@@ -36,7 +37,7 @@ def main(make: Make, clock: Clock) -> None:
         _report(int(report), b"ready" if other else b"another one holds its lock and does not answer")
         return
     try:
-        listener = _listen(path)
+        listener = listen(Path(path))
     except OSError as error:
         _report(int(report), f"{path}: {error.strerror}".encode())
         return
@@ -73,16 +74,6 @@ def _alone(path: Path, clock: Clock) -> int | None:
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         return sock.connect_ex(str(path)) == 0
-
-
-def _listen(path: str) -> socket.socket:
-    """Listen; a socket that is there already was left by an agent that was killed."""
-    with suppress(FileNotFoundError):
-        Path(path).unlink()
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
-    listener.listen(128)
-    return listener
 
 
 def _obey(agent: Agent) -> None:

@@ -69,7 +69,7 @@ class Agent:
             os.write(self._wake, b"s")
 
     def serve(self) -> None:
-        """Accept clients; returns when nobody is served any more and the listener is closed."""
+        """Accept clients; returns when it was told to, or nobody came for long."""
         self.threads.submit(self._warm_up)
         while True:
             watched: list[socket.socket | int] = [self._listener, self._woken]
@@ -159,6 +159,7 @@ class Client:
         self._lock = threading.Lock()
         self._cancels: dict[int, threading.Event] = {}
         self._members: dict[str, codec.Members] = {}
+        self._newest = 0
         self.used = False
 
     @property
@@ -206,12 +207,14 @@ class Client:
                 self._members[digest] = codec.members_from(members)
             case ["cancel", number]:
                 with self._lock:
+                    if number > self._newest:  # of a call that comes right after
+                        self._cancels[number] = threading.Event()
                     if number in self._cancels:
                         self._cancels[number].set()
             case [kind, number, *arguments] if kind in CALLS:
-                cancel = threading.Event()
                 with self._lock:
-                    self._cancels[number] = cancel
+                    cancel = self._cancels.setdefault(number, threading.Event())
+                    self._newest = max(number, self._newest)
                     self.used = True
                 with suppress(RuntimeError):  # it is closing, and so is this connection
                     self._agent.threads.submit(self._call, kind, number, arguments, cancel)

@@ -135,6 +135,19 @@ def connect(path: Path) -> Found | None:
     return Found(sock, hello)
 
 
+def listen(path: Path) -> socket.socket:
+    """Listen there; a socket that is there already was left by an agent that was killed.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen(128)
+    return listener
+
+
 def idle_seconds() -> float:
     """What OPSFLOW_AGENT_IDLE says.
 
