@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import resource
 import threading
 from collections import OrderedDict, deque
@@ -12,13 +11,12 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
 from opsflow.clock import Clock
-from opsflow.engine.pacing import LOOK, Address, Cancelled, Gate, Pace
+from opsflow.engine.pacing import LOOK, Cancelled, Pace, Turn
+from opsflow.engine.patience import Patience
 from opsflow.engine.session import ConnectError, Connection, Why
 from opsflow.model.compute import Ssh, Timeouts
 from opsflow.model.machine import Machine
 
-ATTEMPTS = 3
-"""Attempts to reach a host that does not answer; only connecting is tried again, never a recipe."""
 FILES_EACH = 6
 """File descriptors of a connection: its socket, and a pipe for each of its channels."""
 FILES_OF_OTHERS = 200
@@ -27,9 +25,6 @@ MOST_FILES = 8192
 MOST_IDLE = 512
 IDLE_SECONDS = 600.0
 """After that a connection that nobody used is closed."""
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-"""Seconds before a host that dropped us is tried again: the first time, and at most."""
-
 ENDING = 32
 """Connections with shells that are ended side by side."""
 
@@ -109,7 +104,7 @@ class Connections:
         Raises:
             ConnectError: it cannot be had now.
         """
-        turn = _Turn(self._pace, self._clock, cancel)
+        turn = Turn(self._pace, self._clock, cancel)
         connection = self._lend(machine, ssh, cancel, lambda: self._attempt(machine, ssh, Timeouts(), turn))
         self.give_back(connection)
 
@@ -186,15 +181,16 @@ class Connections:
         ending: list[Connection] = []
         found = None
         with self._lock:
-            for idle in reversed(self._idle.pop(key, [])):
-                if found is None and idle.connection.healthy:
-                    found = idle.connection
-                elif not idle.connection.alive:
-                    ending.append(idle.connection)
-                else:
-                    self._idle.setdefault(key, []).insert(0, idle)
-                    continue
+            waiting = self._idle.pop(key, [])
+            while waiting and found is None:
+                connection = waiting.pop().connection
                 self._kept -= 1
+                if connection.healthy:
+                    found = connection
+                else:
+                    ending.append(connection)
+            if waiting:
+                self._idle[key] = waiting
             ending += self._spare()
         _end(ending)
         return found
@@ -231,9 +227,9 @@ class Connections:
     # ------------------------------------------------------------------ connecting
 
     def _persevere(self, machine: Machine, ssh: Ssh, timeouts: Timeouts, cancel: threading.Event) -> Connection:
-        patience = _Patience(timeouts)
+        patience = Patience(timeouts)
         while True:
-            turn = _Turn(self._pace, self._clock, cancel)
+            turn = Turn(self._pace, self._clock, cancel)
             began = self._clock.monotonic()
             try:
                 return self._attempt(machine, ssh, timeouts, turn)
@@ -243,7 +239,7 @@ class Connections:
                 if pause is None or cancel.wait(pause):
                     raise
 
-    def _attempt(self, machine: Machine, ssh: Ssh, timeouts: Timeouts, turn: _Turn) -> Connection:
+    def _attempt(self, machine: Machine, ssh: Ssh, timeouts: Timeouts, turn: Turn) -> Connection:
         with self._pace.address(machine.address or machine.id) as address:
             try:
                 with turn.at(address):
@@ -257,54 +253,6 @@ class Connections:
                 raise
             address.logged_in()
             return connection
-
-
-class _Turn:
-    """One attempt's way through the gates; knows how long it waited there."""
-
-    def __init__(self, pace: Pace, clock: Clock, cancel: threading.Event) -> None:
-        self._pace = pace
-        self._clock = clock
-        self._cancel = cancel
-        self.waited = 0.0
-
-    def at(self, address: Address) -> AbstractContextManager[None]:
-        return self._through(address.gate)
-
-    def handshake(self) -> AbstractContextManager[None]:
-        return self._through(self._pace.handshakes)
-
-    @contextmanager
-    def _through(self, gate: Gate) -> Iterator[None]:
-        began = self._clock.monotonic()
-        with gate.place(self._cancel):
-            self.waited += self._clock.monotonic() - began
-            yield
-
-
-@dataclass
-class _Patience:
-    """How long a host is tried, and how long to wait before the next attempt."""
-
-    timeouts: Timeouts
-    attempts: int = 0
-    spent: float = 0.0
-
-    def pause(self, why: Why, took: float) -> float | None:
-        """Seconds until the next attempt; None when there is to be none."""
-        self.attempts += 1
-        self.spent += took
-        # What takes long once takes long again: the limit is for all attempts together.
-        if why is Why.UNREACHABLE:
-            again = self.attempts < ATTEMPTS and self.spent + took < self.timeouts.connect
-        else:
-            again = why is Why.DROPPED and self.spent + took < self.timeouts.authentication
-        if not again:
-            return None
-        longest = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2 ** min(self.attempts, 10))
-        pause = random.uniform(longest / 2, longest)  # noqa: S311 - jitter, not a secret
-        self.spent += pause
-        return pause
 
 
 def key_of(machine: Machine, ssh: Ssh) -> Key:
@@ -336,4 +284,4 @@ def _end(connections: Sequence[Connection]) -> None:
             connection.close()
         return
     with ThreadPoolExecutor(min(ENDING, len(connections)), thread_name_prefix="end") as threads:
-        list(threads.map(Connection.close, connections))
+        list(threads.map(lambda connection: connection.close(), connections))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from opsflow.clock import Clock
 
@@ -137,3 +137,32 @@ class Pace:
                 address.users -= 1
                 if not address.users and address.gate.limit >= PER_ADDRESS:
                     self._addresses.pop(name, None)
+
+
+class Turn:
+    """One attempt's way through the gates; knows how long it waited there."""
+
+    def __init__(self, pace: Pace, clock: Clock, cancel: threading.Event) -> None:
+        self._pace = pace
+        self._clock = clock
+        self._cancel = cancel
+        self.waited = 0.0
+
+    def at(self, address: Address) -> AbstractContextManager[None]:
+        """A place among the logins at an address.
+
+        Raises:
+            Cancelled: it was cancelled while it waited.
+        """
+        return self._through(address.gate)
+
+    def handshake(self) -> AbstractContextManager[None]:
+        """A place among the handshakes of this process; raises as :meth:`at`."""
+        return self._through(self._pace.handshakes)
+
+    @contextmanager
+    def _through(self, gate: Gate) -> Iterator[None]:
+        began = self._clock.monotonic()
+        with gate.place(self._cancel):
+            self.waited += self._clock.monotonic() - began
+            yield
