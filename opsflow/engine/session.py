@@ -131,8 +131,10 @@ class Connection:
             actual = transport.get_remote_server_key()
         except (paramiko.SSHException, EOFError, OSError, TimeoutError) as error:
             transport.close()
-            why = Why.DROPPED if _dropped(error) else Why.UNREACHABLE
-            raise ConnectError(why, f"no SSH handshake with {self._name}: {_reason(error)}") from None
+            message = f"no SSH handshake with {self._name}: "
+            if _dropped(error):
+                raise ConnectError(Why.DROPPED, message + _DROPPED) from None
+            raise ConnectError(Why.UNREACHABLE, message + _reason(error)) from None
         if all(actual.asbytes() != key.asbytes() for key in expected):
             transport.close()
             raise ConnectError(
@@ -384,10 +386,14 @@ def _private_key(path: Path) -> paramiko.PKey:
     raise ConnectError(Why.AUTHENTICATION, message) from None
 
 
+_DROPPED = "it closed the connection before the login: it takes no more at once (MaxStartups), or only starts"
+
+
 def _dropped(error: BaseException) -> bool:
     """Whether the server closed the connection, as one with too many logins in progress does."""
-    silent = isinstance(error, EOFError | ConnectionError)
-    return silent or str(error) in ("Error reading SSH protocol banner", "Negotiation failed.")
+    text = str(error)
+    banner = text.startswith("Error reading SSH protocol banner") and "timed out" not in text
+    return isinstance(error, EOFError | ConnectionError) or banner or text == "Negotiation failed."
 
 
 def _acknowledges(sock: socket.socket) -> bool:
