@@ -33,14 +33,13 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 from pyinfra.context import ctx_inventory, ctx_state
 
 from opsflow.engine.messages import FactAnswer
+from opsflow.engine.passwords import Passwords
+from opsflow.engine.passwords import problem as password_problem
 from opsflow.engine.render import rendered
 from opsflow.engine.steady import pin_clock
 
 REFUSED_ARGUMENTS: Mapping[str, str] = {
-    "_sudo_password": "it would be in the process list of the host; allow passwordless sudo for the SSH user",
-    "_su_password": "it would be in the process list of the host; use _sudo with passwordless sudo",
-    "_get_pty": "opsflow captures output without a terminal",
-    "_stdin": "write the input to a file first, or use a shell here-document in the command",
+    "_get_pty": "a terminal would mix standard output and error; where a program insists on one, use script(1)",
     "_run_once": "an event runs on one instance at a time; pick the instance in the recipe: if node.name == ...",
     "_serial": "use opsflow run --serial",
     "_parallel": "use opsflow run --serial",
@@ -140,7 +139,7 @@ class PlanConnector(BaseConnector):
     ) -> tuple[bool, CommandOutput]:
         """Answer the fact whose shell command this is."""
         refuse_arguments(arguments)
-        answer = self._answer(rendered(command, arguments))
+        answer = self._answer(rendered(command, passwords_of(self.state).named(arguments)))
         lines = [OutputLine("stdout", line) for line in _lines(answer.stdout)]
         lines += [OutputLine("stderr", line) for line in _lines(answer.stderr)]
         codes = arguments.get("_success_exit_codes") or (0,)
@@ -160,6 +159,7 @@ class PlanState(State):
 
     def __init__(self, inventory: Inventory, config: Config, roots: tuple[str, ...]) -> None:
         self.registered: list[Registered] = []
+        self.passwords = Passwords()
         self.recipe = ""
         self.directory: str | None = None
         self.fact_error = ""
@@ -184,6 +184,7 @@ class PlanState(State):
             raise Refused(f"{operation} is not supported: {REFUSED_OPERATIONS[operation]}")
         meta = self.get_op_meta(op_hash)
         refuse_arguments({**op_data.global_arguments, **meta.global_arguments}, self.config)
+        self.passwords.named(op_data.global_arguments)  # in the order of the operations, whichever runs first
         name = _name(next(iter(meta.names)), meta.args)
         directory = str(Path(file).parent) if file else self._roots[0]
         title = ", ".join(meta.names)
@@ -223,6 +224,14 @@ def refuse_arguments(arguments: Mapping[str, Any], config: Config | None = None)
         value = arguments.get(key)
         if value and not (key == "_parallel" and config is not None and value == config.PARALLEL):
             raise Refused(f"the argument {key} is not supported: {way_out}")
+    why = password_problem(arguments)
+    if why:
+        raise Refused(why)
+
+
+def passwords_of(state: State) -> Passwords:
+    """The passwords of a plan's state."""
+    return state.passwords if isinstance(state, PlanState) else Passwords()
 
 
 def _caller(frame: FrameType | None, roots: tuple[str, ...]) -> tuple[str, int, str, bool]:

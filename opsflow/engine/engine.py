@@ -6,17 +6,20 @@ import secrets
 import shlex
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from opsflow.clock import Clock
 from opsflow.engine.connections import Connections
 from opsflow.engine.exchange import Exchange, Limits
+from opsflow.engine.memory import Experience, Forgetful, Learned, Memory, Recalled
 from opsflow.engine.messages import HostPlan, PlanFailure, PlanRequest
 from opsflow.engine.pool import PlannerPool
 from opsflow.engine.prelude import end_processes
 from opsflow.engine.run import HostRun
+from opsflow.engine.scouts import Scouts
 from opsflow.engine.session import ConnectError, Connection, LinkLost, Why, stream
 from opsflow.engine.shell import NoShell, Shell
 from opsflow.errors import HostsUnreachable, Problem, RecipeError, RunFailed, UsageError
@@ -24,7 +27,7 @@ from opsflow.model.compute import Ssh, Timeouts
 from opsflow.model.machine import Machine
 from opsflow.model.result import HostResult
 from opsflow.model.snapshot import EventSnapshot, NodeSnapshot
-from opsflow.ports import HostJob, HostObserver
+from opsflow.ports import HostJob, HostObserver, Keep, Mode
 
 
 class PyinfraEngine:
@@ -37,12 +40,17 @@ class PyinfraEngine:
         *,
         plan_timeout: float = 120.0,
         connections: Connections | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self._paths = tuple(str(path.resolve()) for path in recipe_paths)
         self._clock = clock
         self._pool = PlannerPool(timeout=plan_timeout)
         self._planning = ThreadPoolExecutor(32, thread_name_prefix="plan")
         self._connections = connections or Connections(clock)
+        self._memory = Memory(keep or Forgetful(), self._paths)
+        self._scouts = Scouts(clock)
+        self._files = ""
+        """State of the recipe files at the last check; a run is made of what was checked."""
 
     def check(self, jobs: Sequence[HostJob]) -> None:
         """Call each different run list once without a host, and report what is wrong with it.
@@ -51,18 +59,78 @@ class PyinfraEngine:
             RecipeError: with every problem found.
         """
         different = {(job.recipes, job.node.layers): job for job in jobs if job.recipes}
+        files = self._files = self._memory.state_of_files()
+        keys = {key: self._memory.plan_key(files, job.recipes, job.node) for key, job in different.items()}
+        new = {key: job for key, job in different.items() if not self._memory.checked(keys[key])}
         requests = [
             PlanRequest(recipe_paths=self._paths, recipes=job.recipes, node=job.node, prepare_only=True)
-            for job in different.values()
+            for job in new.values()
         ]
-        failures = [plan.failure for plan in self._planning.map(self._pool.plan, requests) if plan.failure]
+        plans = list(self._planning.map(lambda request: self._pool.plan(request, files), requests))
+        failures = [plan.failure for plan in plans if plan.failure]
         if failures:
             raise RecipeError(list(dict.fromkeys(_problem(failure) for failure in failures)))
+        for key in new:
+            self._memory.learn_checked(keys[key])
 
     def run(self, job: HostJob, observe: HostObserver, cancel: threading.Event) -> HostResult:
-        """Run a job; the first plan is made while the connection opens."""
-        seed = secrets.token_hex(32)
-        first = PlanRequest(recipe_paths=self._paths, recipes=job.recipes, node=job.node, seed=seed)
+        """Run a job; where its facts are remembered, its plan is there before the connection is."""
+        files = self._files or self._memory.state_of_files()
+        key = self._memory.plan_key(files, job.recipes, job.node)
+        recalled = self._memory.recall(job.machine, job.recipes, key)
+        request = PlanRequest(recipe_paths=self._paths, recipes=job.recipes, node=job.node, seed=secrets.token_hex(32))
+
+        def plan(request: PlanRequest) -> Future[HostPlan]:
+            return self._planning.submit(self._pool.plan, request, files)
+
+        first = None
+        if recalled is None:
+            self._pool.start()
+        elif recalled.plan is None and not recalled.ask and job.mode is Mode.RUN:
+            facts = {"known": dict(recalled.facts), "expected": dict(recalled.expected)}
+            first = plan(request.model_copy(update=facts))
+        with (
+            self._connected(job, cancel) as connect,
+            self._experience(job, key, observe, cancel) as (experience, observe),
+        ):
+            return HostRun(
+                job,
+                request=request,
+                plan=plan,
+                experience=replace(experience, recalled=recalled, first=first),
+                connect=connect,
+                clock=self._clock,
+                observe=observe,
+                cancel=cancel,
+            ).run()
+
+    @contextmanager
+    def _experience(
+        self, job: HostJob, key: str, observe: HostObserver, cancel: threading.Event
+    ) -> Iterator[tuple[Experience, HostObserver]]:
+        """What the run starts from and leaves behind; where nobody was before, one host goes first."""
+        memory, name, leads = self._memory, repr(job.recipes), False
+
+        def unseen() -> Recalled:
+            nonlocal leads
+            if memory.trace(job.recipes) is None and job.mode is Mode.RUN:
+                leads = self._scouts.lead(name, cancel)
+            return memory.trace(job.recipes) or Recalled()
+
+        def learn(learned: Learned) -> None:
+            if job.mode is Mode.RUN:
+                memory.learn(job.machine, job.recipes, learned, key, job.node.secrets)
+
+        try:
+            watched = self._scouts.watched(name, observe)
+            yield Experience(unseen=unseen, learn=learn), lambda event: (watched if leads else observe)(event)
+        finally:
+            if leads:
+                self._scouts.told(name)
+
+    @contextmanager
+    def _connected(self, job: HostJob, cancel: threading.Event) -> Iterator[Callable[[], Connection]]:
+        """Makes the job's connection on demand, and gives it back."""
         connections: list[Connection] = []
 
         def connect() -> Connection:
@@ -72,16 +140,7 @@ class PyinfraEngine:
             return connections[-1]
 
         try:
-            return HostRun(
-                job,
-                request=first,
-                plan=lambda request: self._planning.submit(self._pool.plan, request),
-                first=self._planning.submit(self._pool.plan, first),
-                connect=connect,
-                clock=self._clock,
-                observe=observe,
-                cancel=cancel,
-            ).run()
+            yield connect
         finally:
             for connection in connections:
                 self._connections.give_back(connection)
@@ -160,6 +219,7 @@ class PyinfraEngine:
 
     def close(self) -> None:
         """Close idle connections and end the planner."""
+        self._memory.close()
         self._connections.close()
         self._planning.shutdown(wait=False, cancel_futures=True)
         self._pool.close()

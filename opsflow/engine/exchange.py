@@ -41,6 +41,10 @@ class Heard:
     ended: float | None = None
     killed: str = ""
     """Why it was ended, if it was."""
+    note: str = ""
+    """How it is known what became of it, when it was not heard."""
+    partial: bool = False
+    """Whether some of its output may be missing."""
 
     def add(self, stream: str, data: bytes) -> None:
         """Keep output up to the limit, count all of it."""
@@ -203,6 +207,7 @@ class Hearing:
             number, code, out = self._pending_facts.pop(0)
             answer = FactAnswer(exit_code=code, stdout=_text(out), stderr=_text(self._fact_errors.pop(0)))
             self._result.facts[self._shell.numbers.key(number)] = answer
+            self._shell.numbers.hold(number, answer)
 
     def _missed(self, words: list[str]) -> None:
         self._result.miss = (int(words[0]), int(words[1]))

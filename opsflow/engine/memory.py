@@ -11,7 +11,8 @@ import json
 import os
 import threading
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -92,6 +93,36 @@ class Learned:
     """The plan that the facts lead to, when nothing has changed them since it was made."""
 
 
+class Forgetful:
+    """Keeps nothing beyond this process (ports.Keep)."""
+
+    def recall(self, key: str) -> bytes | None:
+        """Nothing."""
+        return None
+
+    def remember(self, values: Mapping[str, bytes]) -> None:
+        """Forget it."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+@dataclass(frozen=True)
+class Experience:
+    """How a host's run asks the memory, and tells it."""
+
+    recalled: Recalled | None = None
+    """What is known of the host; None when it was never seen."""
+    first: Future[HostPlan] | None = None
+    """The plan that is made from it while the host is being connected to."""
+    unseen: Callable[[], Recalled] = Recalled
+    """Asked once the host answers: what is known of its recipes by then."""
+    learn: Callable[[Learned], None] = lambda learned: None
+
+
+NOVICE = Experience()
+
+
 class Memory:
     """The engine's memory; safe to use from many threads."""
 
@@ -131,12 +162,12 @@ class Memory:
 
     # ------------------------------------------------------------------ recalling
 
-    def recall(self, machine: Machine, recipes: Sequence[str], plan_key: str) -> Recalled:
-        """What is known of the host, and of the recipes from elsewhere."""
+    def recall(self, machine: Machine, recipes: Sequence[str], plan_key: str) -> Recalled | None:
+        """What is known of the host, and of the recipes from elsewhere; None when the host was never seen."""
         host = self._get(_host_key(machine, recipes), HostMemory, self._hosts)
-        trace = self.trace(recipes)
         if host is None:
-            return trace
+            return None
+        trace = self.trace(recipes) or Recalled()
         volatile = {key for key, times in host.surprises.items() if times >= VOLATILE}
         facts = {**trace.facts, **host.facts}
         plan = host.plan if host.plan_key == plan_key and not volatile and host.plan is not None else None
@@ -149,10 +180,10 @@ class Memory:
             plan=plan,
         )
 
-    def trace(self, recipes: Sequence[str]) -> Recalled:
-        """What is known of the recipes alone."""
+    def trace(self, recipes: Sequence[str]) -> Recalled | None:
+        """What is known of the recipes alone; None when they never ran."""
         trace = self._get(_trace_key(recipes), Trace, self._traces)
-        return Recalled() if trace is None else Recalled(trace.facts, trace.expected)
+        return None if trace is None else Recalled(trace.facts, trace.expected)
 
     def _get(self, key: str, kind: type[Kind], known: dict[str, Kind]) -> Kind | None:
         with self._lock:
@@ -202,7 +233,7 @@ class Memory:
             del known[next(iter(known))]
 
     def _note(self, key: str, value: BaseModel, secrets: Sequence[str]) -> None:
-        text = value.model_dump_json(exclude_defaults=True)
+        text = value.model_dump_json()
         hidden = _mentions(text, secrets) or (isinstance(value, HostMemory) and _sends(value.plan, secrets))
         # What was kept before is void; where a secret would be written down, nothing is.
         written = b"" if hidden else zlib.compress(text.encode(), 1)

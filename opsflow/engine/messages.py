@@ -207,5 +207,7 @@ class HostPlan(Message):
     """The process that made it can make another one: nothing was left behind in it."""
     inputs: dict[str, str] = Field(default_factory=dict)
     """Files outside the recipe paths that were read: path -> stamp."""
+    passwords: dict[str, str] = Field(default_factory=dict)
+    """Variable of the host's shell -> password, which the steps mention by that name only."""
     lasting: bool = False
     """It follows from the request alone: neither chance nor the clock nor a process or network had a part in it."""

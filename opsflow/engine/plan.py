@@ -22,7 +22,7 @@ from pyinfra.api.util import get_file_io
 from pyinfra.connectors.util import CommandOutput
 from pyinfra.context import ctx_config, ctx_host
 
-from opsflow.engine import adapter, recipe, render, residue
+from opsflow.engine import adapter, quick, recipe, render, residue
 from opsflow.engine.adapter import FactFailed, Missing, NeedsResults, NotYet, Refused, Registered
 from opsflow.engine.attempts import Attempt, policy
 from opsflow.engine.facts import read_facts
@@ -42,6 +42,7 @@ from opsflow.engine.messages import (
     UploadStep,
 )
 from opsflow.engine.node import Node
+from opsflow.engine.passwords import Passwords
 from opsflow.engine.steady import chance_used, pin_chance, used
 from opsflow.model.snapshot import NodeSnapshot
 
@@ -51,6 +52,10 @@ INLINE = 1_000_000
 CONNECTION = ("ssh_", "ansible_")
 """How a machine is reached is opsflow's matter; pyinfra would check such variables and use none of them."""
 
+TIMELESS = frozenset(
+    f"files.{name}" for name in ("block", "directory", "file", "line", "link", "put", "replace", "template")
+)
+"""Operations that read `stat` for what a file is and to whom it belongs, not for its times."""
 ASSUMED_CHANGE = ["(not known yet)"]
 
 
@@ -70,6 +75,8 @@ class Planner:
         self._facts: dict[str, Any] = {}
         self._residue = residue.of(self._roots)
         self._stamp = ""
+        self._passwords = Passwords()
+        self._likely: list[tuple[str, FactAnswer]] | None = None
         self._current: Registered
 
     def plan(self) -> HostPlan:
@@ -94,7 +101,13 @@ class Planner:
             seconds=time.perf_counter() - started,
             again=failure is None and read.pure and self._residue.clean,
             inputs=read.files,
-            lasting=read.pure and not chance_used() and not used and not self._mentions_time(),
+            passwords=self._passwords.values,
+            lasting=read.pure
+            and not self._node.of_the_moment
+            and not chance_used()
+            and not used
+            and not self._mentions_time()
+            and not self._passwords.values,
         )
 
     def _mentions_time(self) -> bool:
@@ -110,7 +123,9 @@ class Planner:
         functions = recipe.load(self._request.recipes, [root.rstrip("/") for root in self._roots])
         self._residue.mark()
         groups, data = _inventory(node)
+        quick.forget(self._roots)
         state = adapter.make_state(node.name, groups, data, self._roots)
+        self._passwords = state.passwords
         host = next(iter(state.inventory))
         host.connector = adapter.PlanConnector(state, host, self._answer)
         host.connected = True
@@ -172,6 +187,7 @@ class Planner:
         """Plan one operation; True when nothing after it can be planned."""
         steps = self._steps = []
         self._current = operation
+        self._likely = None
         adapter.captured_warnings()
         try:
             attempt = self._attempts(operation, host, complete)
@@ -231,6 +247,7 @@ class Planner:
         outcome = self._replay.pop(0) if self._replay else None
         if complete:
             # Its commands may differ now: it has run as it was, and nothing of it will run again.
+            render.given(operation.arguments.get("_stdin"))  # which the command has read, if it is a stream
             return _command(outcome, operation)
         step = self._planned(command, operation)
         if outcome is not None:
@@ -245,6 +262,7 @@ class Planner:
     def _planned(self, command: PyinfraCommand, operation: Registered) -> Step:
         arguments = {**adapter.connector_arguments(operation.arguments), **command.connector_arguments}
         adapter.refuse_arguments(arguments)
+        arguments = self._passwords.named(arguments)
         timeout = arguments.get("_timeout") or None
         if isinstance(command, StringCommand):
             codes = arguments.get("_success_exit_codes")
@@ -268,13 +286,35 @@ class Planner:
             if outcome.fact is None or outcome.step != key:
                 raise recipe.RecipeProblem(_unsteady(self._current))
             return outcome.fact
-        fact = FactStep(key=key, mask="stat" if " atime=%X " in key else "")
-        known = self._request.known.get(key)
+        fact = FactStep(key=key, mask=self._mask(key))
+        known = expected = self._expected(key)
+        if known is None:
+            known = self._request.known.get(key)
         if known is None:
             self._missing.setdefault(key, fact)
             raise Missing
-        self._steps.append(fact)
+        self._steps.append(fact if expected is None else fact.model_copy(update={"answer": expected}))
         return known
+
+    def _mask(self, key: str) -> str:
+        """What pyinfra's file operations never look at in the output of `stat`."""
+        if " atime=%X " not in key:
+            return ""
+        timeless = self._current.operation in TIMELESS and not self._current.timed
+        return "times" if timeless else "stat"
+
+    def _expected(self, key: str) -> FactAnswer | None:
+        """What the fact is likely to be after what the plan writes before it; None when nothing is."""
+        if not self._assumed:
+            return None
+        if self._likely is None:
+            identity = _noted(0, self._current).identity
+            self._likely = list(self._request.expected.get(identity, ()))
+        for number, (fact, answer) in enumerate(self._likely):
+            if fact == key:
+                del self._likely[: number + 1]
+                return answer
+        return None
 
     def _answer_prepare(self, key: str) -> FactAnswer:
         self._prepared.setdefault(key)

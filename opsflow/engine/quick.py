@@ -19,6 +19,7 @@ import pyinfra.api.command as pyinfra_command
 import pyinfra.api.facts as pyinfra_facts
 import pyinfra.api.inventory as pyinfra_inventory
 import pyinfra.api.operation as pyinfra_operation
+import pyinfra.api.util as pyinfra_util
 from pyinfra.api.exceptions import ArgumentTypeError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
@@ -50,6 +51,18 @@ def install() -> None:
     for (module, name), value in replacements.items():
         setattr(module, name, value)
     _order()
+
+
+def forget(roots: tuple[str, ...]) -> None:
+    """Forget what pyinfra itself keeps as long as a process lives, which is one run of its own.
+
+    That is the temporary directory of each host, and hashes and templates of files by their names: those below the
+    recipe paths are as they were loaded.
+    """
+    Host._get_temp_directory.cache.clear()  # noqa: SLF001 - memoized for good
+    for kept in (pyinfra_util.FILE_SHAS, pyinfra_util.TEMPLATES):
+        for name in [name for name in kept if not str(name).startswith(roots)]:
+            del kept[name]
 
 
 # ------------------------------------------------------------------------------------------------ commands

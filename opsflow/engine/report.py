@@ -66,7 +66,7 @@ class Report:
         self._planned: tuple[PlannedOperation, ...] = ()
         self._reads = Reads()
         self._seconds: dict[str, float] = {}
-        self._round_trips = self._sent = self._received = self._plans = self._misses = 0
+        self._round_trips = self._sent = self._received = self._plans = self._hits = self._misses = 0
         self._lines: dict[tuple[int, str], bytes] = {}
         self._printed = ""
         self.detail = ""
@@ -92,9 +92,11 @@ class Report:
         self._sent += shell.sent
         self._received += shell.received
 
-    def planned(self, plan: HostPlan) -> None:
-        """A plan was made."""
-        self._plans += 1
+    def planned(self, plan: HostPlan, *, hit: bool = False) -> None:
+        """A plan was made, or one that was kept fits."""
+        self._plans += not hit
+        self._hits += hit
+        self._redactor.add(*plan.passwords.values())
         if plan.output and plan.output != self._printed:
             self._printed = plan.output
             self._observe(OutputReceived(self._name, -1, "recipe", self._redactor.bytes(plan.output.encode())))
@@ -278,6 +280,7 @@ class Report:
                 bytes_sent=self._sent,
                 bytes_received=self._received,
                 plans=self._plans,
+                hits=self._hits,
                 misses=self._misses,
                 seconds={phase: round(seconds, 6) for phase, seconds in self._seconds.items()},
             ),

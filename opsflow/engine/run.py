@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 from opsflow.clock import Clock
 from opsflow.engine.barriers import Attempts, TooLate, goes_on, tried_in_vain
 from opsflow.engine.exchange import Exchange, Heard, Limits, Listener
+from opsflow.engine.memory import NOVICE, Expected, Experience, Learned, Recalled
 from opsflow.engine.messages import (
     CommandAnswer,
     FactAnswer,
@@ -47,12 +48,23 @@ class Progress:
     """What has happened on the host so far: all that a new plan needs to go on from there."""
 
     known: dict[str, FactAnswer] = field(default_factory=dict)
+    expected: Expected = field(default_factory=dict)
+    first: dict[str, FactAnswer] = field(default_factory=dict)
+    """What each fact was when this run met it first."""
+    surprises: set[str] = field(default_factory=set)
+    """Facts that were not as remembered before this run had written anything."""
+    wrote: bool = False
     fresh: set[str] = field(default_factory=set)
     """Those of the known facts that were read after the last command; the others are assumptions."""
     prepared: dict[str, FactAnswer] | None = None
     trace: list[list[Outcome]] = field(default_factory=list)
     began: list[str] = field(default_factory=list)
     done: int = 0
+
+    @property
+    def met(self) -> set[str]:
+        """Every fact that its operations have read so far."""
+        return {outcome.step for outcomes in self.trace for outcome in outcomes if outcome.fact is not None}
 
     def outcomes(self, operation: PlannedOperation) -> list[Outcome]:
         """What happened at the steps of an operation; made on first use, which is in order."""
@@ -71,7 +83,7 @@ class HostRun:
         *,
         request: PlanRequest,
         plan: Plan,
-        first: Future[HostPlan],
+        experience: Experience = NOVICE,
         connect: Callable[[], Connection],
         clock: Clock,
         observe: HostObserver,
@@ -80,7 +92,11 @@ class HostRun:
         self._job = job
         self._initial = request
         self._plan = plan
-        self._first: Future[HostPlan] | None = first
+        self._first = experience.first
+        self._experience = experience
+        self._recalled: HostPlan | None = None
+        self._kept: HostPlan | None = None
+        """The plan of this run, as long as it is the only one and everything was as it assumed."""
         self._connect = connect
         self._clock = clock
         self._observe = observe
@@ -135,25 +151,44 @@ class HostRun:
             shell.close()
 
     def _go(self, shell: Shell) -> None:
+        self._recall(shell)
         while True:
             plan = self._next_plan()
+            shell.know(plan.passwords)
             if plan.missing:
-                self._fetch(shell, plan)
+                self._kept = None
+                self._fetch(shell, [fact.key for fact in plan.missing])
                 continue
             if not self._report.running:
                 self._report.would(plan, lambda key: self._read(shell, key))
                 return
             if self._ship(shell, plan):
+                self._experience.learn(learned(self._progress, self._kept))
                 return
+
+    def _recall(self, shell: Shell) -> None:
+        """Start from what is remembered; a check starts from what is."""
+        recalled = self._experience.recalled or self._experience.unseen()
+        if not self._report.running:
+            recalled = Recalled(ask=tuple(recalled.facts))
+        self._progress.known.update(recalled.facts)
+        self._progress.expected = recalled.expected
+        self._recalled = recalled.plan
+        if recalled.ask:
+            self._fetch(shell, recalled.ask)
 
     # ------------------------------------------------------------------ planning
 
     def _next_plan(self) -> HostPlan:
         self._phase("planning")
-        with self._report.timed("plan"):
-            future, self._first = self._first or self._plan(self._request()), None
-            plan = self._result(future)
-        self._report.planned(plan)
+        plan, self._recalled = self._recalled, None
+        hit = plan is not None
+        if plan is None:
+            with self._report.timed("plan"):
+                future, self._first = self._first or self._plan(self._request()), None
+                plan = self._result(future)
+        self._kept = plan if not self._progress.trace and not self._misses else None
+        self._report.planned(plan, hit=hit)
         if plan.failure is not None:
             raise Ended(HostStatus.FAILED, self._report.plan_failed(plan.failure))
         return plan
@@ -170,6 +205,7 @@ class HostRun:
         progress = self._progress
         now = {
             "known": dict(progress.known),
+            "expected": dict(progress.expected),
             "prepared": progress.prepared,
             "trace": tuple(tuple(outcomes) for outcomes in progress.trace),
             "began": tuple(progress.began),
@@ -177,16 +213,16 @@ class HostRun:
         }
         return self._initial.model_copy(update=now)
 
-    def _fetch(self, shell: Shell, plan: HostPlan) -> None:
-        keys = [fact.key for fact in plan.missing]
+    def _fetch(self, shell: Shell, keys: Sequence[str]) -> None:
         with self._report.timed("host"):
-            exchange = shell.fetch(keys, self._limits)
+            exchange = shell.fetch(list(keys), self._limits)
         self._ended_early(exchange)
         unanswered = [key for key in keys if key not in exchange.facts]
         if unanswered:
             raise Ended(HostStatus.FAILED, f"the host gave no answer to a fact: {unanswered[0][:200]}")
         self._progress.known.update(exchange.facts)
         self._progress.fresh.update(exchange.facts)
+        self._progress.first = {**exchange.facts, **self._progress.first}
 
     def _read(self, shell: Shell, key: str) -> FactAnswer | None:
         """Something that is no fact of a recipe: the present content of a file, for a diff."""
@@ -199,8 +235,10 @@ class HostRun:
     def _ship(self, shell: Shell, plan: HostPlan) -> bool:
         """Run as many operations as are planned; True when the run list is complete."""
         progress = self._progress
+        first: list[FactStep] = []
         if progress.prepared is None:
             progress.prepared = {key: progress.known[key] for key in plan.prepared}
+            first = [FactStep(key=key) for key in plan.prepared if key not in progress.fresh]
         rest = plan.operations[progress.done :]
         batch = self._batch(rest)
         if rest and not batch:
@@ -208,10 +246,10 @@ class HostRun:
             return False
         if batch and self._attempts.follow(batch[0]):
             progress.fresh.clear()  # they were read before it waited
-        if any(self._for_the_host(step) for operation in batch for step in operation.steps):
+        if first or any(self._for_the_host(step) for operation in batch for step in operation.steps):
             if self._report.wants_diff:
                 self._report.diffs(batch, lambda key: self._read(shell, key))
-            return self._exchange(shell, batch, complete=len(batch) == len(rest))
+            return self._exchange(shell, batch, first, complete=len(batch) == len(rest))
         for operation in batch:
             facts = (step for step in operation.steps if isinstance(step, FactStep))
             progress.outcomes(operation).extend(_fact(fact, progress.known) for fact in facts)
@@ -244,9 +282,19 @@ class HostRun:
                 break
         return batch
 
-    def _exchange(self, shell: Shell, batch: list[PlannedOperation], *, complete: bool) -> bool:
+    def _exchange(
+        self, shell: Shell, batch: list[PlannedOperation], first: Sequence[FactStep], *, complete: bool
+    ) -> bool:
         self._phase("running")
-        program = compile_operations(batch, shell.numbers, shell.staging, fresh=self._progress.fresh)
+        progress = self._progress
+        program = compile_operations(
+            batch,
+            shell.numbers,
+            progress.known,
+            fresh=progress.fresh,
+            first=first,
+            again=progress.met if complete else None,
+        )
         listener = Listener(
             started=lambda number: self._report.command_started(batch, program.commands[number]),
             output=lambda number, stream, data: self._report.output(batch, program.commands[number], stream, data),
@@ -254,7 +302,7 @@ class HostRun:
         limits = Limits(self._command_limit(batch, program), self._limits.deadline, self._cancel)
         with self._report.timed("host"):
             exchange = shell.run(program, limits, listener)
-        return self._account(batch, program, exchange) and complete
+        return self._account(batch, first, program, exchange) and complete
 
     def _command_limit(self, batch: list[PlannedOperation], program: Program) -> Callable[[int], float]:
         default = self._job.timeouts.command
@@ -268,9 +316,18 @@ class HostRun:
 
         return limit
 
-    def _account(self, batch: list[PlannedOperation], program: Program, exchange: Exchange) -> bool:
+    def _account(
+        self, batch: list[PlannedOperation], first: Sequence[FactStep], program: Program, exchange: Exchange
+    ) -> bool:
         """Write down what happened; True when all of the batch ran."""
         progress = self._progress
+        if exchange.miss is not None and exchange.miss[0] < 0:
+            self._missed(first[exchange.miss[1]].key)
+            progress.prepared = None
+            progress.known.update(exchange.facts)
+            progress.fresh = set(exchange.facts)
+            self._ended_early(exchange)
+            return False
         known, progress.known = progress.known, {**progress.known, **exchange.facts}
         progress.fresh = set(exchange.facts)
         heard = {program.commands[number]: heard for number, heard in exchange.commands.items()}
@@ -291,19 +348,19 @@ class HostRun:
         outcomes = self._progress.outcomes(operation)
         for index, step in enumerate(operation.steps):
             if exchange.miss == (position, index):
-                self._misses += 1
-                self._report.missed()
                 assert isinstance(step, FactStep)  # noqa: S101 - only facts are verified
+                self._missed(step.key)
                 # Without an answer the shell ended right after it had said that there is a difference.
                 if step.key in exchange.facts:
                     outcomes.append(_fact(step, exchange.facts))
                 return False
             if isinstance(step, FactStep):
-                outcomes.append(_fact(step, known))
+                self._as_assumed(step, known, exchange, outcomes)
                 continue
             command = heard.get((position, index))
             if command is None:
                 return False
+            self._progress.wrote = True
             succeeded = self._report.command_ended(operation, step, command)
             outcomes.append(Outcome(step=step.identity, command=_answer(command, succeeded)))
             if not succeeded:
@@ -312,6 +369,24 @@ class HostRun:
                 self._ended_early(exchange)
                 return not goes_on(operation) and self._failed(operation)
         return self._ended(operation)
+
+    def _as_assumed(
+        self, step: FactStep, known: Mapping[str, FactAnswer], exchange: Exchange, outcomes: list[Outcome]
+    ) -> None:
+        """The host has confirmed a fact."""
+        answer = step.answer or known[step.key]
+        outcomes.append(Outcome(step=step.identity, fact=answer))
+        self._progress.first.setdefault(step.key, answer)
+        if step.key not in exchange.facts:
+            self._progress.known[step.key] = answer
+
+    def _missed(self, key: str) -> None:
+        """A fact was not as assumed."""
+        self._misses += 1
+        self._kept = None
+        self._report.missed()
+        if not self._progress.wrote:
+            self._progress.surprises.add(key)
 
     def _ended(self, operation: PlannedOperation) -> bool:
         """All steps of an operation ran; True when the next operation may follow at once."""
@@ -345,6 +420,34 @@ class HostRun:
         self._observe(PhaseChanged(self._job.node.name, name))
         if self._cancel.is_set():
             raise Ended(HostStatus.CANCELLED, "cancelled")
+
+
+def learned(progress: Progress, plan: HostPlan | None) -> Learned:
+    """What a complete run has found out."""
+    expected: dict[str, tuple[tuple[str, FactAnswer], ...]] = {}
+    met = progress.met | set(progress.prepared or ())
+    written = False
+    for identity, outcomes in zip(progress.began, progress.trace, strict=True):
+        after = []
+        for outcome in outcomes:
+            if outcome.fact is None:
+                written = True
+                continue
+            if written:
+                after.append((outcome.step, outcome.fact))
+        if after:
+            expected[identity] = tuple(after)
+    last = {key: progress.known[key] for key in progress.known if key in met}
+    steady = all(progress.first.get(key, answer) == answer for key, answer in last.items())
+    certain = not progress.wrote or met <= progress.fresh
+    return Learned(
+        first=dict(progress.first),
+        last=last,
+        expected=expected,
+        surprises=frozenset(progress.surprises),
+        wrote=progress.wrote,
+        plan=plan if steady and certain else None,
+    )
 
 
 def _fact(step: FactStep, answers: Mapping[str, FactAnswer]) -> Outcome:

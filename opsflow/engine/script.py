@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from opsflow.engine.messages import CommandStep, FactStep, PlannedOperation, UploadStep
+from opsflow.engine.batch import batches
+from opsflow.engine.messages import CommandStep, FactAnswer, FactStep, PlannedOperation, UploadStep
 from opsflow.engine.prelude import done
 from opsflow.engine.record import mark_of
 
@@ -15,20 +17,19 @@ SLOW = 0.03
 """Seconds. A wrong assumption costs a round trip and a plan, which is about as much."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """A fact that this session's shell knows by number."""
-
-    number: int
-    key: str
+LIMIT = re.compile(r"\|\d+\n")
+"""What stands after each answer where many are compared at a stroke: its exit code."""
 
 
 class FactNumbers:
-    """Gives each fact of a session its number, and tells the shell about new ones."""
+    """Gives each fact of a session its number, and knows what its shell knows about it."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
+        self._keys: list[str] = []
+        self._told = 0
         self._seconds: dict[int, float] = {}
+        self._held: dict[int, FactAnswer] = {}
 
     def took(self, number: int, seconds: float) -> None:
         """Note how long the host needed for an answer."""
@@ -40,27 +41,37 @@ class FactNumbers:
 
     def number(self, key: str) -> int:
         """The fact's number."""
-        return self._numbers.setdefault(key, len(self._numbers))
-
-    def known(self, key: str) -> bool:
-        """Whether the shell has been told about it."""
-        return key in self._numbers
+        number = self._numbers.setdefault(key, len(self._keys))
+        if number == len(self._keys):
+            self._keys.append(key)
+        return number
 
     def key(self, number: int) -> str:
         """The fact of a number."""
-        return next(key for key, value in self._numbers.items() if value == number)
+        return self._keys[number]
+
+    def introduced(self) -> str:
+        """Shell text that tells about the facts that are new since the last call."""
+        first, self._told = self._told, len(self._keys)
+        return "".join(f"_c{number}={shlex.quote(self._keys[number])}\n" for number in range(first, self._told))
+
+    def hold(self, number: int, answer: FactAnswer) -> None:
+        """The shell has read the fact, and compares with this answer from now on."""
+        self._held[number] = answer
+
+    def drop(self, number: int) -> None:
+        """What the shell compares the fact with is not known any more."""
+        self._held.pop(number, None)
+
+    def held(self, number: int) -> FactAnswer | None:
+        """What the shell compares the fact with, unless it is told something else."""
+        return self._held.get(number)
 
 
 def fetch(keys: Sequence[str], numbers: FactNumbers) -> str:
     """Read facts: for each, its output, then ``f NUMBER EXIT_CODE``; at the end ``d``."""
-    lines = []
-    for key in keys:
-        new = not numbers.known(key)
-        number = numbers.number(key)
-        if new:
-            lines.append(f"_c{number}={shlex.quote(key)}")
-        lines.append(f"_g {number}")
-    return _at_once(lines)
+    lines = [f"_g {numbers.number(key)}" for key in keys]
+    return numbers.introduced() + _at_once(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,52 +86,148 @@ class Program:
 
 
 def compile_operations(
-    operations: Sequence[PlannedOperation], numbers: FactNumbers, staging: str, *, fresh: Collection[str]
+    operations: Sequence[PlannedOperation],
+    numbers: FactNumbers,
+    known: Mapping[str, FactAnswer],
+    *,
+    fresh: Collection[str],
+    first: Sequence[FactStep] = (),
+    again: Collection[str] | None = None,
 ) -> Program:
     """One script for the operations: every fact that matters is read again at its position, then the commands run.
 
     A fact is read again when a command of the script has run before it, when its own operation has a command after
     it, and when its answer is not ``fresh``. It stops at the first difference (``m OPERATION STEP``, then fresh facts
     for what is left, but for those that the host is slow to answer) and at the first command that fails.
+
+    ``known`` is what facts are assumed to be where a step does not say otherwise. The facts of ``first`` must be as
+    assumed before anything else; a difference there is ``m -1 INDEX``. Where ``again`` is given, facts of the operations,
+    and those that it names, are read once more at the end if a command may have changed them since.
     """
-    body: list[str] = []
-    staged: list[str] = []
-    uploads: dict[int, UploadStep] = {}
-    commands: dict[int, tuple[int, int]] = {}
-    last_use: dict[int, int] = {}
-    verified: set[int] = set()
-    written = False
-    for position, operation in enumerate(operations):
-        last_write = max((i for i, step in enumerate(operation.steps) if not isinstance(step, FactStep)), default=-1)
+    return _Compiler(operations, numbers, known, fresh, again=again).compile(first)
+
+
+class _Compiler:
+    def __init__(
+        self,
+        operations: Sequence[PlannedOperation],
+        numbers: FactNumbers,
+        known: Mapping[str, FactAnswer],
+        fresh: Collection[str],
+        *,
+        again: Collection[str] | None,
+    ) -> None:
+        self._operations = operations
+        self._numbers = numbers
+        self._known = known
+        self._fresh = fresh
+        self._again = again
+        self._body: list[str] = []
+        self._staged: list[str] = []
+        self._uploads: dict[int, UploadStep] = {}
+        self._commands: dict[int, tuple[int, int]] = {}
+        self._last_use: dict[int, int] = {}
+        self._verified: set[int] = set()
+        self._waiting: list[tuple[FactStep, int, int]] = []
+        """Facts to verify here, with their positions: nothing is written between them."""
+        self._told: dict[int, FactAnswer | None] = {}
+        """Fact -> what the shell compares it with at this point of the script; None: that depends."""
+        self._written = False
+
+    def compile(self, first: Sequence[FactStep]) -> Program:
+        for index, step in enumerate(first):
+            self._verify(step, -1, index)
+        self._flush()
+        for position, operation in enumerate(self._operations):
+            self._operation(position, operation)
+        self._flush()
+        if self._again is not None and (self._written or self._again):
+            stale = dict.fromkeys([*self._last_use, *map(self._numbers.number, self._again)])
+            self._body += [f"_g {number}" for number in stale if number not in self._verified]
+        refresh = [
+            f"[ $1 -gt {position} ] || _g {number}"
+            for number, position in self._last_use.items()
+            if not self._numbers.slow(number)
+        ]
+        text = "".join(self._staged) + "_R() { :\n" + "\n".join(refresh) + "\n}\n" + _at_once(self._body)
+        for number in self._told:
+            self._numbers.drop(number)
+        return Program(self._numbers.introduced() + text, self._uploads, self._commands)
+
+    def _operation(self, position: int, operation: PlannedOperation) -> None:
+        last = max((i for i, step in enumerate(operation.steps) if not isinstance(step, FactStep)), default=-1)
         for index, step in enumerate(operation.steps):
-            if isinstance(step, FactStep):
-                number = numbers.number(step.key)
-                last_use[number] = position
-                matters = written or index < last_write or step.key not in fresh
-                if matters and number not in verified:
-                    body.append(f"_k {number} {position} {index} {step.mask} || return")
-                    verified.add(number)
-                continue
-            command = len(commands)
-            commands[command] = (position, index)
-            source = "/dev/null"
-            if isinstance(step, UploadStep):
-                source = f"{staging}/{command}"
-                uploads[command] = step
-                if step.content is not None:
-                    staged.append(_inline(source, step.content))
-            text = f"{_arrived(source, step.size)}{step.script}" if isinstance(step, UploadStep) else step.script
-            noted = f"'{operation.index} {mark_of(operation, step)}'"
-            body.append(f"_x {command} {source} {noted} {shlex.quote(text)}\n{_check(step)}")
-            if source != "/dev/null":
-                body.append(f"rm -f {source}")
-            verified.clear()
-            written = True
-    refresh = [
-        f"[ $1 -gt {position} ] || _g {number}" for number, position in last_use.items() if not numbers.slow(number)
-    ]
-    text = "".join(staged) + "_R() { :\n" + "\n".join(refresh) + "\n}\n" + _at_once(body)
-    return Program(text, uploads, commands)
+            if not isinstance(step, FactStep):
+                self._flush()
+                self._command(position, index, operation, step)
+            elif self._written or index < last or step.key not in self._fresh:
+                self._verify(step, position, index)
+            else:
+                self._last_use[self._numbers.number(step.key)] = position
+
+    def _verify(self, step: FactStep, position: int, index: int) -> None:
+        number = self._numbers.number(step.key)
+        self._last_use[number] = position
+        if number not in self._verified:
+            self._verified.add(number)
+            self._waiting.append((step, position, index))
+
+    def _flush(self) -> None:
+        """Verify what waits: all of it at a stroke, or one by one to find the difference."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        answers = [step.answer or self._known[step.key] for step, _, _ in waiting]
+        quick = _at_a_stroke(waiting, answers, self._numbers)
+        one_by_one = [
+            f"{self._assume(self._numbers.number(step.key), answer, surely=quick is None)}"
+            f"_k {self._numbers.number(step.key)} {position} {index} {step.mask} || return"
+            for (step, position, index), answer in zip(waiting, answers, strict=True)
+        ]
+        self._body += one_by_one if quick is None else [f"if {quick}; then :; else", *one_by_one, "fi"]
+
+    def _assume(self, number: int, answer: FactAnswer, *, surely: bool) -> str:
+        """Tell the shell what a fact is assumed to be, unless it knows."""
+        before = self._told[number] if number in self._told else self._numbers.held(number)
+        if before is not None and (before.exit_code, before.stdout) == (answer.exit_code, answer.stdout):
+            return ""
+        self._told[number] = answer if surely else None
+        return f"_o{number}={shlex.quote(answer.stdout)} _r{number}={answer.exit_code}\n"
+
+    def _command(self, position: int, index: int, operation: PlannedOperation, step: CommandStep | UploadStep) -> None:
+        number = len(self._commands)
+        self._commands[number] = (position, index)
+        source = "/dev/null"
+        if isinstance(step, UploadStep):
+            source = '"$_f"'
+            self._uploads[number] = step
+            if step.content is not None:
+                self._staged.append(_inline(number, step.content))
+            self._body.append(f'_f="$_S/{number}"')
+        text = f"{_arrived(step.size)}{step.script}" if isinstance(step, UploadStep) else step.script
+        noted = f"'{operation.index} {mark_of(operation, step)}'"
+        self._body.append(f"_x {number} {source} {noted} {shlex.quote(text)}\n{_check(step)}")
+        if source != "/dev/null":
+            self._body.append(f"rm -f {source}")
+        self._verified.clear()
+        self._written = True
+
+
+def _at_a_stroke(
+    waiting: Sequence[tuple[FactStep, int, int]], answers: Sequence[FactAnswer], numbers: FactNumbers
+) -> str | None:
+    """A test that holds only if every fact is as assumed; None where looking at each is no longer."""
+    made, single = batches([(step.key, answer) for (step, _, _), answer in zip(waiting, answers, strict=True)])
+    if not made or any(waiting[index][0].mask for index in single):
+        return None
+    parts = [f'({batch.command}\n); echo "|$?"' for batch in made]
+    parts += [f'(eval "$_c{numbers.number(waiting[index][0].key)}"); echo "|$?"' for index in single]
+    expected = "".join(f"{batch.expected}|0\n" for batch in made)
+    expected += "".join(f"{answers[index].stdout}|{answers[index].exit_code}\n" for index in single)
+    if len(LIMIT.findall(expected)) > len(parts):
+        return None  # an answer looks like the end of one, so it could be in another's place
+    inside = "\n".join(parts)
+    return f'[ "$(exec 3>&- 4>&- </dev/null\n{inside}\necho .)" = {shlex.quote(expected + ".")} ]'
 
 
 def _check(step: CommandStep | UploadStep) -> str:
@@ -128,14 +235,14 @@ def _check(step: CommandStep | UploadStep) -> str:
     return f"case $_r in {'|'.join(str(code) for code in codes)}) ;; *) return ;; esac"
 
 
-def _arrived(path: str, size: int) -> str:
-    """Refuse a staged file that is not whole: nobody looks at how staging it ended."""
-    full = shlex.quote(f"{path}: the staged file is not whole; its directory is full or cannot be written")
-    return f'[ "$(wc -c <{path})" -eq {size} ] || {{ echo {full} >&2; exit 1; }}\n'
+def _arrived(size: int) -> str:
+    """Refuse a staged file that is not whole: nobody looks at how staging it ended. It is standard input here."""
+    full = "the staged file is not whole; its directory is full or cannot be written"
+    return f'[ "$(wc -c <"$_f")" -eq {size} ] || {{ echo "$_f: {full}" >&2; exit 1; }}\n'
 
 
-def _inline(path: str, content: bytes) -> str:
-    return f"base64 -d >{path} <<'_B64_'\n{base64.encodebytes(content).decode()}_B64_\n"
+def _inline(number: int, content: bytes) -> str:
+    return f"base64 -d >\"$_S/{number}\" <<'_B64_'\n{base64.encodebytes(content).decode()}_B64_\n"
 
 
 def _at_once(lines: Sequence[str]) -> str:

@@ -89,6 +89,9 @@ class RunStats(Model):
     bytes_sent: int = 0
     bytes_received: int = 0
     plans: int = 0
+    """Plans that were made."""
+    hits: int = 0
+    """Plans that were kept from an earlier run and still held."""
     misses: int = 0
     """Facts that were not as assumed."""
     seconds: Mapping[str, float] = Field(default_factory=dict)

@@ -130,7 +130,10 @@ class Host:
         ]
         if fresh is None:
             fresh = {step.key for steps in operations for step in steps if isinstance(step, FactStep)}
-        program = compile_operations(planned, self.shell.numbers, self.shell.staging, fresh=fresh)
+        numbers = self.shell.numbers
+        facts = {step.key for steps in operations for step in steps if isinstance(step, FactStep)}
+        known = {key: numbers.held(numbers.number(key)) or FactAnswer(exit_code=0, stdout="") for key in facts}
+        program = compile_operations(planned, numbers, known, fresh=fresh)
         listener = Listener(output=lambda number, stream, data: self.live.append((number, stream, data)))
         return self.shell.run(program, self.limits(command, run), listener)
 

@@ -17,7 +17,8 @@ from opsflow.engine.messages import PlannedOperation
 from opsflow.engine.record import Begun, Record, parse, rest_of
 from opsflow.engine.script import compile_operations
 
-MARK = "0123456789abcdef.01234567"
+IDENTITY = "0123456789abcdef.01234567"
+MARK = f"{IDENTITY}.30"
 SHELL = "s 12 3456 b00t 13 14 /run/opsflow.x 3 3.1 2026-01-02T03:04:05+00:00"
 
 LINES = [SHELL, f"b 0 0 {MARK} 1", f"b 1 0 {MARK} 1", "e 0 0", "n 0", "e 1 1", "b", ""]
@@ -31,8 +32,8 @@ class TestReading:
     def test_commands_and_how_they_ended(self) -> None:
         read = parse(text(SHELL, f"b 0 2 {MARK} 90.25", "e 0 0", f"b 1 2 {MARK} 91", "e 1 7"))
         assert read.commands == (
-            Begun("3", 0, 0, 2, MARK, 90.25, 0),
-            Begun("3", 0, 1, 2, MARK, 91.0, 7),
+            Begun("3", 0, 0, 2, IDENTITY, 30.0, 90.25, 0),
+            Begun("3", 0, 1, 2, IDENTITY, 30.0, 91.0, 7),
         )
         assert (read.origin, read.moment, read.last, read.running) == ("3.1", "2026-01-02T03:04:05+00:00", 2, False)
 
@@ -119,7 +120,7 @@ class Lost:
             PlannedOperation(index=i, name=f"op{i}", operation="t", recipe="t.t", steps=(sh(text),))
             for i, text in enumerate(scripts)
         ]
-        program = compile_operations(operations, self.host.shell.numbers, self.host.shell.staging, fresh=())
+        program = compile_operations(operations, self.host.shell.numbers, {}, fresh=())
         self.host.shell.channel.send(program.text.encode())
         until((cwd / "begun").exists)
 
@@ -220,10 +221,10 @@ class TestWriting:
         read, _, _ = attended(SHELLS["dash"], tmp_path, name)
         assert read is not None
         one = PlannedOperation(index=1, name="op1", operation="t", recipe="t.t")
-        assert [command.mark for command in read.of(1)] == [
-            record.mark_of(one, sh("true")), record.mark_of(one, sh("echo 2"))
+        assert [command.identity for command in read.of(1)] == [
+            record.identity_of(one, sh("true")), record.identity_of(one, sh("echo 2"))
         ]  # fmt: skip
-        assert read.of(0)[0].mark != read.of(1)[0].mark
+        assert read.of(0)[0].identity != read.of(1)[0].identity
 
     def test_few_are_kept(self, kind: tuple[str, ...], tmp_path: Path, name: str) -> None:
         HOME.mkdir(mode=0o700, exist_ok=True)

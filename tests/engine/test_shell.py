@@ -208,7 +208,7 @@ class TestTime:
 
     def test_a_command_limit_of_its_own(self, dash: Host) -> None:
         result = dash.shell.run(
-            script.compile_operations([], dash.shell.numbers, dash.shell.staging, fresh=()), dash.limits(), Listener()
+            script.compile_operations([], dash.shell.numbers, {}, fresh=()), dash.limits(), Listener()
         )
         assert result.commands == {}
 
