@@ -32,6 +32,14 @@ LINE = re.compile(
 ESCALATED = re.compile(r"(?P<head>[^\n]+) <<'(?P<mark>_OPSFLOW_[0-9a-f]{12}_)'\n(?P<text>.*)\n(?P=mark)", re.DOTALL)
 """Text for the shell of another user, as render.escalated makes it."""
 
+TIMELESS, DIRECTORY = "stat without times", "stat of a directory without times"
+FORMATS = {
+    "stat": file_texts.STAT.replace("atime=%X ", ""),
+    TIMELESS: file_texts.STAT.replace("atime=%X mtime=%Y ctime=%Z ", ""),
+    DIRECTORY: file_texts.STAT.replace("atime=%X mtime=%Y ctime=%Z size=%s ", ""),
+}
+"""What a batch asks `stat` for."""
+
 QUOTES = (("'", "'"), ("`", "'"), ('"', '"'), ("", ""))
 """What `stat` puts around a name: GNU's, an old GNU's, that of uutils and that of busybox."""
 
@@ -54,15 +62,24 @@ class _Member:
     """What it adds to the batch's output; empty: there is no such file."""
 
 
-def batches(facts: Sequence[tuple[str, FactAnswer]]) -> tuple[list[Batch], list[int]]:
-    """Batches for facts by key, each with the answer that is assumed, and the indexes of facts that are in none."""
+def batches(facts: Sequence[tuple[str, FactAnswer]], masks: Sequence[str] = ()) -> tuple[list[Batch], list[int]]:
+    """Batches for facts by key, each with the answer that is assumed, and the indexes of facts that are in none.
+
+    ``masks`` are those of messages.FactStep: the access time never counts, with `times` no time does, nor the size of
+    a directory.
+    """
     groups: dict[tuple[str, str], list[_Member]] = {}
     for index, (key, answer) in enumerate(facts):
         head, text = _opened(key)
         found = file_texts.shape(text)
-        expected = None if found is None else _expected(*found, answer)
-        if found is not None and expected is not None:
-            groups.setdefault((head, found[0]), []).append(_Member(index, found[1], expected))
+        if found is None:
+            continue
+        family, path = found
+        if family == "stat" and masks and masks[index] == "times":
+            family = DIRECTORY if " mode=d" in answer.stdout else TIMELESS
+        expected = _expected(family, path, answer)
+        if expected is not None:
+            groups.setdefault((head, family), []).append(_Member(index, path, expected))
     made = [
         _batch(head, family, part)
         for (head, family), members in groups.items()
@@ -85,7 +102,7 @@ def _expected(family: str, path: str, answer: FactAnswer) -> str | None:
         return None
     if not answer.stdout:
         return ""
-    return _line(path, answer.stdout) if family == "stat" else _digest(family, path, answer.stdout)
+    return _line(family, path, answer.stdout) if family in FORMATS else _digest(family, path, answer.stdout)
 
 
 def _digest(family: str, path: str, printed: str) -> str | None:
@@ -93,13 +110,16 @@ def _digest(family: str, path: str, printed: str) -> str | None:
     return printed if re.fullmatch(f"[0-9a-f]{{{size}}}  {re.escape(path)}\n", printed) else None
 
 
-def _line(path: str, printed: str) -> str | None:
-    """The line of `stat` without the access time, provided that it cannot be another file's."""
+def _line(family: str, path: str, printed: str) -> str | None:
+    """The line of `stat` without what does not count, provided that it cannot be another file's."""
     match = LINE.fullmatch(printed)
     if match is None:
         return None
     named = any(_names(match["name"], f"{opened}{path}{closed}", int(match["size"])) for opened, closed in QUOTES)
-    return f"{match['owner']} {match['rest']}\n" if named else None
+    if not named:
+        return None
+    rest = {TIMELESS: f"size={match['size']} {match['name']}", DIRECTORY: match["name"]}.get(family, match["rest"])
+    return f"{match['owner']} {rest}\n"
 
 
 def _names(printed: str, name: str, size: int) -> bool:
@@ -137,7 +157,7 @@ def _batch(head: str, family: str, members: list[_Member]) -> Batch:
 
 def _none_of(family: str, paths: list[str]) -> list[str]:
     """The very tests with which the facts find out that there is nothing to print."""
-    tests = "test -e {0} || test -L {0}" if family == "stat" else "test -e {0}"
+    tests = "test -e {0} || test -L {0}" if family in FORMATS else "test -e {0}"
     return [f"! {{ {tests.format(shlex.quote(path))}; }}" for path in paths]
 
 
@@ -145,8 +165,8 @@ def _all_of(family: str, paths: list[str]) -> list[str]:
     if not paths:
         return []
     words = " ".join(shlex.quote(path) for path in paths)
-    if family == "stat":
-        return [f"stat -c '{file_texts.STAT.replace('atime=%X ', '')}' {words} 2> /dev/null"]
+    if family in FORMATS:
+        return [f"stat -c '{FORMATS[family]}' {words} 2> /dev/null"]
     return [f"{file_texts.DIGESTS[family][0]} {words} 2> /dev/null"]
 
 

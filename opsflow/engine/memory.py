@@ -214,12 +214,16 @@ class Memory:
             self._hosts[key] = host
             self._bound(self._hosts)
             self._note(key, host, secrets)
-        if learned.wrote or self._get(_trace_key(recipes), Trace, self._traces) is None:
-            self._learn_trace(_trace_key(recipes), learned, secrets)
+        self._learn_trace(_trace_key(recipes), learned, secrets)
 
     def _learn_trace(self, key: str, learned: Learned, secrets: Sequence[str]) -> None:
-        before = self._get(key, Trace, self._traces) or Trace()
-        facts = _newest({**before.facts, **learned.first}, FACTS)
+        """What a run has written, or what it has met that no run did before, is worth knowing elsewhere."""
+        before = self._get(key, Trace, self._traces)
+        if before is not None and not learned.wrote and learned.first.keys() <= before.facts.keys():
+            return
+        before = before or Trace()
+        met = {**learned.first, **before.facts} if not learned.wrote else {**before.facts, **learned.first}
+        facts = _newest(met, FACTS)
         trace = Trace(facts=facts, expected={**before.expected, **learned.expected})
         if len(trace.expected) > OPERATIONS:
             trace = Trace(facts=dict(learned.first), expected=dict(learned.expected))

@@ -76,6 +76,8 @@ class Planner:
         self._residue = residue.of(self._roots)
         self._stamp = ""
         self._passwords = Passwords()
+        self._writes = False
+        """Something is written before the present position that has not been written yet."""
         self._likely: list[tuple[str, FactAnswer]] | None = None
         self._current: Registered
 
@@ -256,7 +258,7 @@ class Planner:
             return _command(outcome, operation)
         assert self._steps is not None  # noqa: S101 - set while operations are generated
         self._steps.append(step)
-        self._assumed = True
+        self._assumed = self._writes = True
         return None
 
     def _planned(self, command: PyinfraCommand, operation: Registered) -> Step:
@@ -305,7 +307,7 @@ class Planner:
 
     def _expected(self, key: str) -> FactAnswer | None:
         """What the fact is likely to be after what the plan writes before it; None when nothing is."""
-        if not self._assumed:
+        if not self._writes:
             return None
         if self._likely is None:
             identity = _noted(0, self._current).identity

@@ -143,14 +143,19 @@ _tell() {
   [ "$_r" = 0 ] || head -c 4000 "$_D/x" >&4
   _m f "$1" "$_r"; _e f "$1"
 }
+_hide() {
+  _z=$2
+  case "$1:$_z" in
+  stat:*" atime="*" mtime="*) _z="${_z%% atime=*} mtime=${_z#* mtime=}" ;;
+  times:user=*" mode=d"*" atime="*" size="*) _z=${_z#* size=}; _z="${2%% atime=*} ${_z#* }" ;;
+  times:user=*" atime="*" size="*) _z="${_z%% atime=*} size=${_z#* size=}" ;;
+  esac
+}
 _k() {
   _read "$1"
   eval "_w=\$_o$1 _v=\$_r$1"
   _i=$_o
-  if [ "$4" = stat ]; then
-    case "$_i" in *" atime="*" mtime="*) _i="${_i%% atime=*} mtime=${_i#* mtime=}" ;; esac
-    case "$_w" in *" atime="*" mtime="*) _w="${_w%% atime=*} mtime=${_w#* mtime=}" ;; esac
-  fi
+  if [ -n "$4" ]; then _hide "$4" "$_i"; _i=$_z; _hide "$4" "$_w"; _w=$_z; fi
   [ "$_r" = "$_v" ] && [ "$_i" = "$_w" ] && return 0
   _m m "$2" "$3"
   _tell "$1"

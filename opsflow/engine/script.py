@@ -217,7 +217,8 @@ def _at_a_stroke(
     waiting: Sequence[tuple[FactStep, int, int]], answers: Sequence[FactAnswer], numbers: FactNumbers
 ) -> str | None:
     """A test that holds only if every fact is as assumed; None where looking at each is no longer."""
-    made, single = batches([(step.key, answer) for (step, _, _), answer in zip(waiting, answers, strict=True)])
+    facts = [(step.key, answer) for (step, _, _), answer in zip(waiting, answers, strict=True)]
+    made, single = batches(facts, [step.mask for step, _, _ in waiting])
     if not made or any(waiting[index][0].mask for index in single):
         return None
     parts = [f'({batch.command}\n); echo "|$?"' for batch in made]
