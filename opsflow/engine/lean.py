@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from pyinfra.api.command import QuoteString, StringCommand
-from pyinfra.facts import apt, files, server
+from pyinfra.facts import apt, deb, files, server, sysvinit
 
-from opsflow.engine import file_texts, host_texts, lean_users
+from opsflow.engine import file_texts, host_texts, lean_packages, lean_users
 
 
 def install() -> None:
@@ -98,6 +98,14 @@ def _sources(self: apt.AptSources) -> str:
     return SOURCES
 
 
+def _packages(self: deb.DebPackages) -> str:
+    return PACKAGES
+
+
+def _services(self: sysvinit.InitdStatus) -> str:
+    return SERVICES
+
+
 def _original(fact: Any) -> str:
     return str(fact.command())
 
@@ -105,6 +113,8 @@ def _original(fact: Any) -> str:
 USERS = lean_users.users(_original(server.Users()))
 DISTRIBUTION = host_texts.distribution(_original(server.LinuxDistribution()))
 SOURCES = host_texts.sources(_original(apt.AptSources()))
+PACKAGES = lean_packages.packages(_original(deb.DebPackages()))
+SERVICES = host_texts.services(_original(sysvinit.InitdStatus()))
 
 COMMANDS: dict[Any, Callable[..., str | StringCommand]] = {
     files.File: _file,
@@ -117,4 +127,6 @@ COMMANDS: dict[Any, Callable[..., str | StringCommand]] = {
     server.Users: _users,
     server.LinuxDistribution: _distribution,
     apt.AptSources: _sources,
+    deb.DebPackages: _packages,
+    sysvinit.InitdStatus: _services,
 }

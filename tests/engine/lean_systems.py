@@ -25,7 +25,7 @@ class System:
     """Programs are busybox's, as on Alpine."""
     uid: int = 0
     made: Mapping[str, str | bytes] = field(default_factory=dict)
-    """Files elsewhere: they are made before anything runs, on a file system of their own."""
+    """Files elsewhere: the directories of /var, or those of the root, that they are in are made anew."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Machine:
         (self.etc / "alternatives/awk").symlink_to("/usr/bin/mawk")
         work.chmod(0o755)
         self.write(system.files)
-        paths = {Path(path).parent for path in system.made}
-        tops = sorted(
-            {f"/{path.parts[1]}/{path.parts[2]}" if path.parts[1] == "var" else f"/{path.parts[1]}" for path in paths}
-        )
-        setup = [f"mount --bind {self.etc} /etc", *(f"mkdir -p {top}; mount -t tmpfs none {top}" for top in tops)]
-        setup += [f"mkdir -p {Path(p).parent}; cp {self._put(p, text)} {p}" for p, text in system.made.items()]
+        setup = [f"mount --bind {self.etc} /etc"]
+        for path, content in system.made.items():
+            self.at(path).parent.mkdir(parents=True, exist_ok=True)
+            self.at(path).write_bytes(content if isinstance(content, bytes) else content.encode())
+        tops = {"/".join(path.split("/")[: 3 if path.startswith("/var") else 2]) for path in system.made}
+        setup += [f"mount --bind {self.at(top)} {top}" for top in tops]
         if system.busybox:
             applets = work / "applets"
             applets.mkdir()
@@ -62,13 +62,13 @@ class Machine:
             ["unshare", "--mount", "--propagation", "private", "sh", "-e", "-c", "\n".join([*setup, "exec sh"])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"},
             text=True,
         )
 
-    def _put(self, path: str, content: str | bytes) -> Path:
-        file = self._work / path.replace("/", "_")
-        file.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return file
+    def at(self, path: str) -> Path:
+        """Where a file lies for this process that was made elsewhere than below /etc."""
+        return self._work / "made" / path.removeprefix("/")
 
     def write(self, files: Mapping[str, str | bytes]) -> None:
         """Write files of /etc; those of the machine before are gone."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from lean_systems import DEBIAN, SHELLS, SYSTEMS, Machine, Printed, System, both, lean_command, machine, text, value
-from pyinfra.facts import apt, files, server
+from pyinfra.facts import apt, files, server, sysvinit
 
 from opsflow.engine import lean
 
@@ -66,6 +66,35 @@ def test_files_off_the_rule(debian: Machine, case: str) -> None:
         for kind in (server.LinuxDistribution, apt.AptSources):
             theirs, ours = both(debian, kind, shell)
             assert ours == theirs
+
+
+LSB = "### BEGIN INIT INFO\n"
+SCRIPTS = {
+    "some": {
+        "up": f'#!/bin/sh\n{LSB}[ "$1" = status ]\n',
+        "down": f"#!/bin/sh\n# {LSB}echo not running\nexit 3\n",
+        "confused": f"#!/bin/sh\n{LSB}exit 5\n",
+        "no-program": f"{LSB}exit 1\n",
+        "README": "nothing to run\n",
+        ".hidden": f"#!/bin/sh\n{LSB}",
+        "below/script": f"#!/bin/sh\n{LSB}",
+        "bytes.sh": f"#!/bin/sh\n{LSB}# \0\xff\nexit 1\n",
+    },
+    "names with spaces": {"a b": f"#!/bin/sh\n{LSB}", "b": f"#!/bin/sh\n{LSB}exit 2\n"},
+    "none that knows": {"old": "#!/bin/sh\n"},
+    "none": {},
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("case", SCRIPTS)
+def test_service_scripts(debian: Machine, case: str, shell: str) -> None:
+    debian.write({f"init.d/{name}": text for name, text in SCRIPTS[case].items()})
+    for file in debian.etc.glob("init.d/*"):
+        file.chmod(0o644 if file.name == "no-program" else 0o755)
+    theirs, ours = both(debian, sysvinit.InitdStatus, shell)
+    assert ours == theirs
+    assert case != "some" or (ours["up"], ours["down"], ours["confused"]) == (True, False, None)
 
 
 @pytest.fixture(scope="module")
