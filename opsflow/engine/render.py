@@ -1,6 +1,7 @@
 """Shell text for commands, facts and uploads, with privileges, environment and directory as pyinfra means them.
 
-Nothing that could be secret gets into an argument list: an escalated shell reads its command from standard input.
+Nothing that could be secret gets into an argument list: an escalated shell reads its command from standard input, and
+so do sudo and su a password. In the arguments here, a password is the name of the shell variable that holds it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 from pyinfra.api.command import StringCommand
 from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.connectors.util import make_unix_command
+
+from opsflow.engine.passwords import asked_for, skip_to
 
 ESCALATION = (
     "_sudo", "_sudo_user", "_use_sudo_login", "_preserve_sudo_env",
@@ -53,14 +56,34 @@ points, as /etc/hosts in a container), it writes in place.
 def rendered(command: StringCommand | str, arguments: Mapping[str, Any]) -> str:
     """Shell text that runs ``command`` as the global arguments ask for."""
     text = command if isinstance(command, str) else command.get_raw_value()
-    return escalated(_with_surroundings(text, arguments), arguments)
+    return escalated(_with_surroundings(text, arguments), arguments, given(arguments.get("_stdin")))
+
+
+def given(stdin: Any) -> str:
+    """What `_stdin` gives to a command: a text, lines, or something with lines, each with its end as in pyinfra.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not stdin:
+        return ""
+    lines = stdin.readlines() if hasattr(stdin, "readlines") else [stdin] if isinstance(stdin, str) else list(stdin)
+    if not all(isinstance(line, str) for line in lines):
+        raise TypeError("_stdin must be text, or lines of text")
+    return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
 def upload(dest: str, arguments: Mapping[str, Any]) -> str:
     """Shell text that writes its standard input to ``dest``."""
     text = f"set -- {shlex.quote(dest)}{PUT}"
     wrapper = _wrapper(arguments)
-    return text if wrapper is None else wrapper(_in_directory(text, arguments))
+    if wrapper is None:
+        return text
+    text = _in_directory(text, arguments)
+    if not asked_for(arguments):
+        return str(wrapper(text))
+    mark = _mark("p", text)
+    return _with_password(wrapper, f"{skip_to(mark)}\n{text}", mark, arguments)
 
 
 def read_file(path: str, arguments: Mapping[str, Any]) -> str:
@@ -68,13 +91,45 @@ def read_file(path: str, arguments: Mapping[str, Any]) -> str:
     return escalated(_in_directory(f"cat -- {shlex.quote(path)}", arguments), arguments)
 
 
-def escalated(text: str, arguments: Mapping[str, Any]) -> str:
+def escalated(text: str, arguments: Mapping[str, Any], stdin: str = "") -> str:
     """Run ``text`` in the shell of the user that the arguments ask for; the text goes over standard input."""
     wrapper = _wrapper(arguments, always=any(word in text for word in OWN_PROCESS))
     if wrapper is None:
-        return text
-    mark = f"_OPSFLOW_{hashlib.sha256(text.encode()).hexdigest()[:12]}_"
-    return f"{wrapper(READ_FROM_STDIN)} <<'{mark}'\n{text}\n{mark}"
+        return f"{_piped(stdin)} | {{\n{text}\n}}" if stdin else text
+    mark = _mark("", text)
+    reader = _eval_to(mark) if stdin else READ_FROM_STDIN
+    if asked_for(arguments):
+        password = _mark("p", text)
+        command = _with_password(wrapper, f"{skip_to(password)}; {reader}", password, arguments)
+    else:
+        command = wrapper(reader)
+    if stdin:
+        return f"{_piped(text, mark, stdin)} | {command}"
+    return f"{command} <<'{mark}'\n{text}\n{mark}"
+
+
+def _mark(kind: str, text: str) -> str:
+    return f"_OPSFLOW{kind}_{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:12]}_"
+
+
+def _eval_to(mark: str) -> str:
+    """Run what comes before the mark; what comes after it is standard input."""
+    read = f"""while IFS= read -r _l && [ "$_l" != {mark} ]; do printf '%s\\n' "$_l"; done"""
+    return f'eval "$({read})"'
+
+
+def _piped(*parts: str) -> str:
+    """Print lines by the shell itself: not by a process, which would show them, and not through a file."""
+    whole = "\n".join(parts)
+    return f"printf %s {shlex.quote(whole)} 2>/dev/null"
+
+
+def _with_password(wrapper: Any, text: str, mark: str, arguments: Mapping[str, Any]) -> str:
+    check = wrapper(":")
+    argument = asked_for(arguments)
+    variable = arguments[argument]
+    number = f"_{variable}_{hashlib.sha256(check.encode()).hexdigest()[:8]}"
+    return f"_pass {variable} {number} {shlex.quote(check)} {shlex.quote(wrapper(text))} {mark} {argument}"
 
 
 def _wrapper(arguments: Mapping[str, Any], *, always: bool = False) -> Any:
@@ -82,9 +137,11 @@ def _wrapper(arguments: Mapping[str, Any], *, always: bool = False) -> Any:
     shell = arguments.get("_shell_executable") or "sh"
     if not asked and shell == "sh" and not always:
         return None
+    sudo = "sudo -H -S -k -p ''" if asked_for(arguments) == "_sudo_password" else "sudo -H -n"
 
     def wrap(text: str) -> str:
-        return make_unix_command(StringCommand(text), _shell_executable=shell, **asked).get_raw_value()
+        command = make_unix_command(StringCommand(text), _shell_executable=shell, **asked).get_raw_value()
+        return command.replace("sudo -H -n", sudo, 1)
 
     return wrap
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from opsflow.engine import host_record, prelude, script
 from opsflow.engine.exchange import Exchange, Heard, Hearing, Limits, Listener
 from opsflow.engine.frames import Frames
 from opsflow.engine.messages import FactAnswer
+from opsflow.engine.passwords import told
 from opsflow.engine.record import Record, parse
 from opsflow.engine.script import FactNumbers, Program
 from opsflow.engine.session import Channel, Connection, LinkLost, ShellEnded
@@ -44,6 +46,8 @@ class Shell:
         self._out, self._err = Frames(self._nonce), Frames(self._nonce)
         self.numbers = FactNumbers()
         self.round_trips = self.sent = self.received = 0
+        self._passwords: dict[str, str] = {}
+        self._first = ""
         self.begun = 0
         """Commands that began in exchanges which came to their end."""
         # The login shell may be anything; exec sh is understood by all of them.
@@ -97,6 +101,19 @@ class Shell:
             raise Interrupted(exchange.stopped or "the host gave no answer")
         return exchange.facts[key]
 
+    def know(self, passwords: Mapping[str, str]) -> None:
+        """Give the shell the passwords that the next script mentions, together with it."""
+        if passwords != self._passwords:
+            self._passwords = dict(passwords)
+            self._first = told(passwords)
+
+    def end(self, pid: int) -> bool:
+        """End another shell of our user with all that it runs; whether the host says that it is gone."""
+        try:
+            return self._connection.call(prelude.end_processes(pid, whole=True), 30) == 0
+        except LinkLost:
+            return False
+
     def fetch(self, keys: list[str], limits: Limits) -> Exchange:
         """Read facts."""
         return self._exchange(script.fetch(keys, self.numbers), limits)
@@ -140,7 +157,7 @@ class Shell:
 
     def _exchange(self, text: str, limits: Limits, listener: Listener | None = None) -> Exchange:
         self.round_trips += 1
-        data = text.encode()
+        data, self._first = (self._first + text).encode(), ""
         self.sent += len(data)
         with suppress(LinkLost):  # what it said before it ended is worth reading; then reading says why
             self._channel.send(data)

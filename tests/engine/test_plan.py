@@ -350,14 +350,65 @@ class TestAttempts:
         assert (ended.steps, ended.failed, ended.open) == ((), True, False)
 
 
+class TestPasswords:
+    RECIPE = """
+        from pyinfra.facts.server import Hostname
+
+        def setup(node):
+            server.shell(commands="a", _sudo=True, _sudo_password="first-word")
+            files.file(path="/x", _su_user="app", _su_password="second-word")
+            server.shell(commands="b", _sudo=True, _sudo_password="first-word", _if=lambda: False)
+    """
+
+    def test_no_step_and_no_fact_contains_one(self, recipes: Recipes) -> None:
+        recipes.write("web.py", self.RECIPE)
+        plan = recipes.settle("web.setup")
+        assert plan.passwords == {"_P0": "first-word", "_P1": "second-word"}
+        text = plan.model_copy(update={"passwords": {}}).model_dump_json()
+        assert "_P0" in text
+        assert "_P1" in text
+        assert "-word" not in text
+        assert not plan.lasting
+
+    def test_their_names_do_not_depend_on_what_is_known(self, recipes: Recipes) -> None:
+        recipes.write("web.py", self.RECIPE)
+        assert recipes.plan("web.setup").passwords == recipes.settle("web.setup").passwords
+
+
+class TestStandardInput:
+    @pytest.mark.parametrize(
+        ("stdin", "first", "second"),
+        [
+            ("'one'", "'one\n'", "'one\n'"),
+            ("['one', 'two\\n']", "'one\ntwo\n'", "'one\ntwo\n'"),
+            ("StringIO('one\\ntwo')", "'one\ntwo\n'", ""),
+        ],
+    )
+    def test_as_pyinfra_gives_it(self, recipes: Recipes, stdin: str, first: str, second: str) -> None:
+        """A stream has been read by the first command, and is empty for the second one."""
+        text = f"from io import StringIO\ndef setup(node):\n    server.shell(commands=['a', 'b'], _stdin={stdin})\n"
+        recipes.write("web.py", text)
+        plan = recipes.settle("web.setup")
+        wanted = [f"printf %s {text} 2>/dev/null | {{\n{name}\n}}" if text else name for name, text in
+                  (("a", first), ("b", second))]  # fmt: skip
+        assert scripts(plan) == [wanted]
+        began = happened(plan.operations[0], CommandAnswer(success=True))
+        assert scripts(after(recipes, plan, "web.setup", began, done=0)) == [wanted[1:]]
+
+    def test_anything_else_is_an_error(self, recipes: Recipes) -> None:
+        recipes.write("web.py", "def setup(node):\n    server.shell(commands='a', _stdin=[1])\n")
+        plan = recipes.settle("web.setup")
+        told = plan.failure.message if plan.failure else plan.operations[0].error
+        assert "_stdin" in told
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("argument", "text"),
         [
-            ("_sudo=True, _sudo_password='hunter2'", "the argument _sudo_password is not supported"),
-            ("_su_user='x', _su_password='hunter2'", "_su_password"),
+            ("_sudo=True, _sudo_password='hunter2\\n'", "_sudo_password has a line break in it"),
+            ("_sudo=True, _sudo_user='a', _su_user='b', _su_password='hunter2'", "_su_password together with _sudo"),
             ("_get_pty=True", "_get_pty"),
-            ("_stdin='x'", "_stdin"),
             ("_run_once=True", "_run_once"),
             ("_serial=True", "opsflow run --serial"),
             ("_parallel=3", "_parallel"),

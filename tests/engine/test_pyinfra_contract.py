@@ -79,6 +79,7 @@ class TestArguments:
             "_chdir", "_doas", "_doas_user", "_dzdo", "_dzdo_user", "_env", "_if", "_ignore_errors",
             "_preserve_su_env", "_preserve_sudo_env", "_shell_executable", "_su_shell", "_su_user",
             "_success_exit_codes", "_sudo", "_sudo_user", "_timeout", "_use_su_login", "_use_sudo_login", "name",
+            "_stdin", "_sudo_password", "_su_password",
             "_temp_dir", "_retries", "_retry_delay", "_retry_until", "_continue_on_error",
         }  # fmt: skip
         assert known - supported == set(adapter.REFUSED_ARGUMENTS)

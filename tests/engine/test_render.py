@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.hiddenvalue import HiddenValue
 
-from opsflow.engine import render
+from opsflow.engine import passwords, render
 
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40)
 
@@ -133,3 +133,86 @@ def test_names_in_the_arguments_are_quoted(sudo: dict[str, str], tmp_path: Path)
     script = render.rendered("echo ok", {"_sudo": True, "_sudo_user": f"x; touch {shlex.quote(str(tmp_path / 'no'))}"})
     assert run(script, env=sudo) == b"ok\n"
     assert not (tmp_path / "no").exists()
+
+
+class TestPasswords:
+    """A stand-in for sudo and su that wants a password, or does not, and counts how often it was asked."""
+
+    WANTS = """
+    case ${STAND_IN_WANTS-yes} in
+    yes) IFS= read -r given; echo tried >>"$STAND_IN_LOG"
+      [ "$given" = "$STAND_IN_PASSWORD" ] || { echo "sorry" >&2; exit 1; } ;;
+    esac
+    """
+    PASSWORD = "it's \\the 'one' $HOME"
+
+    @pytest.fixture
+    def host(self, tmp_path: Path) -> dict[str, str]:
+        for name in ("sudo", "su"):
+            file = tmp_path / name
+            file.write_text(
+                f"#!/bin/sh\n{self.WANTS}\n"
+                'case $0 in */su) shift $(($# - 1)); exec sh -c "$1";; esac\n'
+                'while [ "${1#-}" != "$1" ]; do case $1 in -u | -p) shift;; esac; shift; done\nexec "$@"\n'
+            )
+            file.chmod(0o755)
+        log = str(tmp_path / "log")
+        return {
+            **os.environ,
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "STAND_IN_LOG": log,
+            "STAND_IN_PASSWORD": self.PASSWORD,
+            "_D": str(tmp_path),
+        }
+
+    def run(
+        self, host: dict[str, str], script: str, password: str = PASSWORD, **more: Any
+    ) -> subprocess.CompletedProcess[bytes]:
+        text = passwords.told({"_P0": password}) + script
+        return subprocess.run(["sh", "-c", text], capture_output=True, env=host, check=False, **more)
+
+    ARGUMENTS: ClassVar = [
+        {"_sudo": True, "_sudo_password": "_P0"},
+        {"_sudo": True, "_sudo_user": "app", "_sudo_password": "_P0"},
+        {"_su_user": "app", "_su_password": "_P0"},
+        {"_sudo": True, "_sudo_password": "_P0", "_shell_executable": "bash"},
+    ]
+
+    @pytest.mark.parametrize("arguments", ARGUMENTS)
+    @pytest.mark.parametrize("wants", ["yes", "no"])
+    def test_a_command(self, host: dict[str, str], arguments: dict[str, Any], wants: str) -> None:
+        command = 'cat; echo "it\'s" $X; exit 3'
+        script = render.rendered(command, {**arguments, "_env": {"X": "1"}})
+        result = self.run({**host, "STAND_IN_WANTS": wants}, script)
+        assert (result.stdout, result.stderr, result.returncode) == (b"it's 1\n", b"", 3)
+
+    @pytest.mark.parametrize("arguments", [{}, {"_sudo": True}, *ARGUMENTS])
+    @pytest.mark.parametrize("wants", ["yes", "no"])
+    def test_a_command_with_standard_input(self, host: dict[str, str], arguments: dict[str, Any], wants: str) -> None:
+        wants = wants if passwords.asked_for(arguments) else "no"
+        script = render.rendered(
+            "read -r first; printf 'got %s\\n' \"$first\"; cat", {**arguments, "_stdin": ["a\\b", "it's"]}
+        )
+        result = self.run({**host, "STAND_IN_WANTS": wants}, script)
+        assert (result.stdout, result.stderr, result.returncode) == (b"got a\\b\nit's\n", b"", 0)
+
+    @pytest.mark.parametrize("arguments", ARGUMENTS)
+    @pytest.mark.parametrize("wants", ["yes", "no"])
+    def test_an_upload(self, host: dict[str, str], tmp_path: Path, arguments: dict[str, Any], wants: str) -> None:
+        script = render.upload(str(tmp_path / "new"), arguments)
+        content = bytes(range(256)) * 1000
+        result = self.run({**host, "STAND_IN_WANTS": wants}, script, input=content)
+        assert (result.stderr, result.returncode) == (b"", 0)
+        assert (tmp_path / "new").read_bytes() == content
+
+    def test_a_wrong_one_is_tried_once(self, host: dict[str, str]) -> None:
+        script = "\n".join(render.rendered(f"echo {n}", self.ARGUMENTS[0]) for n in range(5))
+        result = self.run(host, script, password="wrong")
+        assert (result.stdout, result.returncode) == (b"", 1)
+        assert Path(host["STAND_IN_LOG"]).read_text() == "tried\n"
+        assert result.stderr.count(b"sorry\nopsflow: no privileges with this password (_sudo_password)") == 5
+
+    def test_nothing_contains_it(self) -> None:
+        for arguments in self.ARGUMENTS:
+            text = render.rendered("id", arguments)
+            assert "_P0" in text

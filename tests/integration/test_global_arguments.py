@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from engine_hosts import CLOCK, Fleet, open_fleet, outputs, statuses, until
+from engine_hosts import CLOCK, Fleet, as_user, open_fleet, outputs, statuses, until
 
 from opsflow.model.machine import Machine
 from opsflow.model.result import HostStatus
@@ -130,3 +130,100 @@ class TestGoingOn:
         assert outputs(result)[:3] == ["one\n", "two\n", "three\n"]
         if not more:
             assert result.detail == "operation 'All' failed: exit code 2"
+
+
+PASSWORD = 'it\'s \\my "canary" $PATH'
+CANARY = '"canary"'
+
+
+@pytest.fixture(scope="module")
+def boss(fleet: Fleet, host: Machine) -> Machine:
+    """A user whose sudo wants a password; somebody else has the same one."""
+    fleet.shell(
+        host,
+        "useradd -m boss; useradd -m low; useradd -m plain; mkdir -p /etc/sudoers.d;"
+        f" cat >/srv/words <<'E'\nboss:{PASSWORD}\nplain:{PASSWORD}\nE\nchpasswd </srv/words; rm /srv/words;"
+        " echo 'boss ALL=(ALL) ALL' >/etc/sudoers.d/boss",
+    )
+    return as_user(host, "boss")
+
+
+WATCH = """
+cat >/srv/canary <<'E'
+{canary}
+decoy-decoy
+E
+rm -f /srv/stop; : >/srv/seen; chmod 666 /srv/seen
+su low -s /bin/sh -c 'until [ -e /srv/stop ]; do
+  cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr "\\0" "\\n" | grep -aF -f /srv/canary >>/srv/seen
+done' &
+"""
+"""Somebody without rights looks at all processes, again and again."""
+
+
+class TestPasswords:
+    RECIPE = """
+        from io import StringIO
+        def setup(node):
+            more = {{"{first}": {second!r}, "{word}": {password!r}}}
+            files.put(name="Put", src=StringIO("text\\n"), dest="{dest}", mode="600", **more)
+            server.shell(name="Who", commands=["id -un; pwd", "exec sh -c 'sleep 0.7' decoy-decoy"], **more)
+            server.shell(name="Input", commands="cat", _stdin=["one", "two"], **more)
+            files.line(name="Line", path="{dest}.lines", line="more", **more)
+    """
+
+    @pytest.mark.parametrize(
+        ("user", "first", "second", "word", "who", "dest"),
+        [
+            ("boss", "_sudo", True, "_sudo_password", "root", "/srv/of-root"),
+            ("root", "_sudo", True, "_sudo_password", "root", "/srv/of-root-too"),
+            ("boss", "_su_user", "plain", "_su_password", "plain", "/home/plain/mine"),
+        ],
+    )
+    def test_nobody_sees_one(
+        self, fleet: Fleet, boss: Machine, host: Machine, user: str, first: str, second: object, word: str, who: str,
+        dest: str,
+    ) -> None:  # fmt: skip
+        text = self.RECIPE.format(first=first, second=second, word=word, password=PASSWORD, dest=dest)
+        fleet.shell(host, WATCH.format(canary=CANARY))
+        try:
+            result = fleet.run(as_user(host, user), text)
+        finally:
+            fleet.shell(host, "touch /srv/stop")
+        assert (result.error, statuses(result)) == ("", ["changed"] * 4)
+        who_step = result.operations[1].commands[0].stdout.split()
+        assert who_step[0] == who
+        assert result.operations[2].commands[0].stdout == "one\ntwo\n"
+        look = f"cat {dest} {dest}.lines; stat -c '%U %a' {dest}"
+        assert fleet.shell(host, look) == f"text\nmore\n{who} 600\n"
+        seen = fleet.shell(host, "sort -u /srv/seen")
+        assert seen == "decoy-decoy\n"
+        told = result.model_dump_json() + repr(fleet.events)
+        assert "canary" not in told
+        assert statuses(fleet.run(as_user(host, user), text)) == ["unchanged", "changed", "changed", "unchanged"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "argument"),
+        [("_sudo=True, _sudo_password='wrong'", "_sudo_password"),
+         ("_su_user='plain', _su_password='wrong'", "_su_password")],
+    )  # fmt: skip
+    def test_a_wrong_one(self, fleet: Fleet, boss: Machine, arguments: str, argument: str) -> None:
+        started = CLOCK.monotonic()
+        result = fleet.run(
+            boss,
+            f"""
+            def setup(node):
+                for n in range(5):
+                    files.file(name=f"File {{n}}", path=f"/srv/no{{n}}", {arguments}, _ignore_errors=True)
+                server.shell(name="Last", commands="id", {arguments})
+            """,
+        )
+        assert result.status is HostStatus.FAILED
+        assert f"no privileges with this password ({argument})" in result.error
+        assert "wrong" not in result.error
+        assert CLOCK.monotonic() - started < 15
+
+    def test_a_missing_one_is_not_asked_for(self, fleet: Fleet, boss: Machine) -> None:
+        result = fleet.run(boss, "def setup(node):\n    server.shell(commands='id', _sudo=True)\n")
+        assert result.status is HostStatus.FAILED
+        assert "a password is required" in result.error
