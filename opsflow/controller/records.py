@@ -105,8 +105,9 @@ class Records:
     def update(self, name: str, update: Update, *news: News, changes: Changes | None = None) -> InstanceState:
         """Change other fields than the status, together with ``changes``."""
         with self._parts.locks.of(f"record {name}"):
-            after = update(self.get(name))
-            self.commit([after], *news, changes=changes)
+            before = self.get(name)
+            after = update(before)
+            self.commit([after] if after is not before else [], *news, changes=changes)
         return after
 
     def remove(self, state: InstanceState, news: News) -> None:
@@ -117,7 +118,8 @@ class Records:
     def commit(self, states: Sequence[InstanceState], *news: News, changes: Changes | None = None) -> None:
         """Write records and more in one transaction."""
         self._ledger.write(*news, changes=replace(changes or Changes(entries=()), instances=tuple(states)))
-        self._mirror(lambda instances: instances | {state.name: state for state in states})
+        if states:
+            self._mirror(lambda instances: instances | {state.name: state for state in states})
 
     def _mirror(self, change: Callable[[dict[str, InstanceState]], dict[str, InstanceState]]) -> None:
         with self._lock:
