@@ -579,4 +579,4 @@ def test_facts_that_do_not_exist(recipes: Recipes, name: str, text: str) -> None
 def test_a_fact_step_knows_its_mask(recipes: Recipes) -> None:
     recipes.write("web.py", "def setup(node):\n    files.file(path='/etc/x')\n")
     steps = [fact for fact in recipes.plan("web.setup").missing if isinstance(fact, FactStep)]
-    assert [step.mask for step in steps if "stat" in step.key] == ["stat"]
+    assert [step.mask for step in steps if "stat" in step.key] == ["times"]
