@@ -9,7 +9,7 @@ from __future__ import annotations
 AWK = r"""
 function no() { failed = 1; exit 1 }
 function flush() {
-  if (any && name == "") no()
+  if (name == "") no()
   if (status == "install ok installed" || status == "hold ok installed") {
     if (version !~ /^[A-Za-z0-9.+~:-]+$/ || version ~ /^0[0-9]*:/ || name !~ /^[a-z0-9][a-z0-9.+-]*$/) no()
     if ((name, arch) in seen) no()

@@ -40,7 +40,6 @@ END {
     listed[db]
   }
   while ((getline l < "/etc/group") > 0) {
-    if (l == "") continue
     if (l !~ /^[A-Za-z_][A-Za-z0-9_.-]*:[^:]*:[0-9]+:[A-Za-z0-9_.,$@+-]*$/ || l ~ /[^ -~]/) exit 1
     split(l, f, ":")
     if (odd(f[3]) || (f[3] in group) || (f[1] in groups)) exit 1
@@ -51,14 +50,12 @@ END {
     }
   }
   while ((getline l < "/etc/shadow") > 0) {
-    if (l ~ /[^ -~]/) exit 1
-    if (l !~ /:/) continue
+    if (l ~ /[^ -~]/ || l !~ /:/) exit 1
     split(l, f, ":")
     if (f[1] in password || f[2] ~ /[|\\]/) exit 1
     password[f[1]] = f[2]
   }
   while ((getline l < "/etc/passwd") > 0) {
-    if (l == "") continue
     if (l ~ /[^ -~]/ || l ~ /\\/) exit 1
     if (l !~ /^[A-Za-z_][A-Za-z0-9_.-]*:[^:]*:[0-9]+:[0-9]+:[^:]*:[^:]*:[^:]*$/) exit 1
     split(l, f, ":")

@@ -159,7 +159,7 @@ DEBIAN = {
 }
 UBUNTU = {
     "passwd": DEBIAN["passwd"] + "ubuntu:x:1002:1002:Ubuntu:/home/ubuntu:/bin/bash\n",
-    "group": DEBIAN["group"] + "ubuntu:x:1002:\nlxd:x:110:ubuntu\n\n",
+    "group": DEBIAN["group"] + "ubuntu:x:1002:\nlxd:x:110:ubuntu\n",
     "shadow": DEBIAN["shadow"] + "ubuntu:!$6$abc:19700:0:99999:7:::\nghost:x:1::::::\n",
     "nsswitch.conf": "# comment\npasswd: compat systemd\ngroup:  compat systemd # more\n",
     "os-release": 'NAME="Ubuntu"\nVERSION="22.04.3 LTS (Jammy Jellyfish)"\nID=ubuntu\nVERSION_ID="22.04"\n',

@@ -240,7 +240,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(CHANGES)), ma
 
 
 @pytest.mark.sandbox
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.sampled_from(NAMES), min_size=2, max_size=5), STEPS, STEPS, st.randoms(use_true_random=False))
 def test_never_equal_when_a_member_differs(
     tmp_path_factory: pytest.TempPathFactory,

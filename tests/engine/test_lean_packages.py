@@ -59,6 +59,8 @@ UNSURE: Mapping[str, str] = {
     "no such name": ONE + stanza("na_no", "7.2-1"),
     "no text of dpkg": f"{ONE}\0\0\0\0\n",
     "something else": f"{ONE}something else\n",
+    "no text at the end": f"{ONE}\0\0\0",
+    "two empty lines": f"{ONE}\n{ONE.replace('bash', 'dash')}",
     "cut off": (ONE * 2).replace("bash", "dash", 1)[:-20],
     "cut off at the end of a line": (ONE * 2).replace("bash", "dash", 1)[:-1],
 }
@@ -140,7 +142,7 @@ PACKAGES = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(PACKAGES)
 def test_any_packages(debian: Machine, packages: Mapping[str, tuple[str, str]]) -> None:
     debian.at(STATUS).write_text("".join(stanza(name, version, state) for name, (version, state) in packages.items()))
