@@ -164,3 +164,21 @@ def test_last_logins(tmp_path: Path, case: str) -> None:
             assert [user["lastlog"] is None for user in ours.values()].count(False) == len(LOGINS[case])
         there.write(more(passwd="toor:x:0:0::/root:/bin/sh\nUser:x:9:1::/:\n"))
         assert there.run(lean_users.users("echo pyinfra")).stdout == b"pyinfra\n"
+
+
+NAMES = st.text("ab.-_X$* 1", min_size=1, max_size=3)
+NUMBERS = st.sampled_from(["0", "1", "2", "3", "03", "70000"])
+WORDS = st.text("ab |\\é\t.$", max_size=4)
+USER = st.tuples(NAMES, st.just("x"), NUMBERS, NUMBERS, WORDS, WORDS, WORDS).map(":".join)
+GROUP = st.tuples(NAMES, st.just("x"), NUMBERS, st.lists(NAMES, max_size=3).map(",".join)).map(":".join)
+SECRET = st.tuples(NAMES, WORDS, st.just("1::::::")).map(":".join)
+SURE = {"passwd": "root:x:0:0:root:/root:/bin/sh\n", "group": "root:x:0:\none:x:1:a,b,ab\ntwo:x:2:b,a.b\nthree:x:3:\n"}
+
+
+@settings(max_examples=35, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(USER, max_size=3), st.lists(GROUP, max_size=1), st.lists(SECRET, max_size=2))
+def test_users_of_any_files(debian: Machine, users: list[str], groups: list[str], secrets: list[str]) -> None:
+    added = {"passwd": users, "group": groups, "shadow": secrets}
+    debian.write({name: SURE.get(name, "") + "".join(f"{line}\n" for line in lines) for name, lines in added.items()})
+    theirs, ours = both(debian, server.Users, "dash")
+    assert ours == theirs
