@@ -10,14 +10,17 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol, Self
 
-import paramiko
-
+from opsflow.absent import absent
 from opsflow.model.compute import Ssh, Timeouts
 from opsflow.model.machine import Machine
+
+with absent("invoke"):
+    import paramiko
 
 KEEPALIVE = 5
 """Seconds. With USER_TIMEOUT a dead peer is noticed within 20 s (faults.md P4: about 16 s)."""
@@ -376,7 +379,8 @@ def _private_keys(machine: Machine, ssh: Ssh) -> list[paramiko.PKey]:
 
 def _private_key(path: Path) -> paramiko.PKey:
     try:
-        return paramiko.PKey.from_path(path)
+        status = path.stat()
+        return _parsed(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     except paramiko.PasswordRequiredException:
         message = f"the private key {path} has a passphrase; add it to an agent: ssh-add {path}"
     except FileNotFoundError:
@@ -384,6 +388,12 @@ def _private_key(path: Path) -> paramiko.PKey:
     except (paramiko.SSHException, OSError, ValueError, TypeError) as error:
         message = f"the private key {path} cannot be read: {_reason(error)}"
     raise ConnectError(Why.AUTHENTICATION, message) from None
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, version: tuple[int, ...]) -> paramiko.PKey:
+    """The key in a file; every connection of a run needs it, and reading it costs as much as a signature."""
+    return paramiko.PKey.from_path(path)
 
 
 _DROPPED = "it closed the connection before the login: it takes no more at once (MaxStartups), or only starts"

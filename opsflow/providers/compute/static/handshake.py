@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from paramiko.ssh_exception import SSHException
-from paramiko.transport import Transport
-
+from opsflow.absent import absent
 from opsflow.errors import ProviderError
 from opsflow.providers.compute.static.known_hosts import known_as
 
@@ -20,6 +18,11 @@ def host_key(address: str, port: int) -> str:
     Raises:
         ProviderError: it cannot be reached or does not speak SSH.
     """
+    # Loaded here only: most inventories know their keys.
+    with absent("invoke"):
+        from paramiko.ssh_exception import SSHException
+        from paramiko.transport import Transport
+
     where = known_as(address, port)
     try:
         with (

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 
-from paramiko.hostkeys import HostKeyEntry, HostKeys, InvalidHostKey
-from paramiko.ssh_exception import SSHException
-
+from opsflow.absent import absent
 from opsflow.errors import ProviderError
+
+with absent("invoke"):
+    from paramiko.hostkeys import HostKeyEntry, HostKeys, InvalidHostKey
+    from paramiko.ssh_exception import SSHException
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What a line says: whose key it is, and whether it is revoked."""
+
+    patterns: tuple[str, ...]
+    key: str
+    revoked: bool
 
 
 def lookup(files: Iterable[Path], address: str, port: int) -> tuple[str, ...]:
@@ -21,9 +34,9 @@ def lookup(files: Iterable[Path], address: str, port: int) -> tuple[str, ...]:
     """
     name = known_as(address, port)
     for file in files:
-        lines = list(_lines(file))
-        revoked = set(_keys((rest for marker, rest in lines if marker == "@revoked"), name))
-        keys = dict.fromkeys(_keys((rest for marker, rest in lines if not marker), name))
+        lines = [line for line in _read(file) if _means(line.patterns, name)]
+        revoked = {line.key for line in lines if line.revoked}
+        keys = dict.fromkeys(line.key for line in lines if not line.revoked)
         if found := tuple(key for key in keys if key not in revoked):
             return found
     return ()
@@ -46,29 +59,35 @@ def known_as(address: str, port: int) -> str:
     return address if port == 22 else f"[{address}]:{port}"
 
 
-def _lines(file: Path) -> Iterator[tuple[str, str]]:
-    """Marker (``@revoked``, ``@cert-authority`` or nothing) and the rest of each line."""
+def _read(file: Path) -> tuple[_Line, ...]:
     try:
-        text = file.read_text(errors="replace")
+        status = file.stat()
+        return _parsed(file, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
     except FileNotFoundError:
-        return
+        return ()
     except OSError as error:
         raise ProviderError(f"{file} cannot be read: {error.strerror}") from error
-    for line in text.splitlines():
-        line = line.strip()
-        if line and not line.startswith("#"):
-            marker, _, rest = line.partition(" ") if line.startswith("@") else ("", "", line)
-            yield marker, rest.strip()
 
 
-def _keys(lines: Iterable[str], name: str) -> Iterator[str]:
-    for number, line in enumerate(lines, 1):
-        try:
-            entry = HostKeyEntry.from_line(line, number)
-        except (InvalidHostKey, SSHException):  # damaged: it knows no machine, as for OpenSSH
+@lru_cache(maxsize=8)
+def _parsed(file: Path, version: tuple[int, ...]) -> tuple[_Line, ...]:
+    """A file in one version: every machine of an inventory is looked up in it."""
+    return tuple(_lines(file.read_text(errors="replace")))
+
+
+def _lines(text: str) -> Iterator[_Line]:
+    """Each line that names a key; ``@cert-authority`` and what is damaged names none, as for OpenSSH."""
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+        marker, _, rest = line.partition(" ") if line.startswith("@") else ("", "", line)
+        if not line or line.startswith("#") or marker not in ("", "@revoked"):
             continue
-        if entry and entry.key and _means(entry.hostnames or (), name):
-            yield f"{entry.key.get_name()} {entry.key.get_base64()}"
+        try:
+            entry = HostKeyEntry.from_line(rest.strip(), number)
+        except (InvalidHostKey, SSHException):
+            continue
+        if entry and entry.key:
+            key = f"{entry.key.get_name()} {entry.key.get_base64()}"
+            yield _Line(tuple(entry.hostnames or ()), key, revoked=bool(marker))
 
 
 def _means(patterns: Iterable[str], name: str) -> bool:
