@@ -19,6 +19,7 @@ LINGER = 0.02
 FULL = 8 * 1024**2
 """Characters on their way to somebody who does not read; whoever has more to say waits."""
 LARGEST = 1024**3
+CHUNK = 1024**2
 
 Message = list[Any]
 
@@ -57,16 +58,15 @@ def receive(sock: socket.socket) -> list[Message]:
 
 
 def _exactly(sock: socket.socket, size: int) -> bytearray:
-    data = bytearray(size)
-    view, have = memoryview(data), 0
-    while have < size:
+    data = bytearray()  # grows with what comes: a length alone costs nothing
+    while len(data) < size:
         try:
-            count = sock.recv_into(view[have:])
+            chunk = sock.recv(min(size - len(data), CHUNK))
         except OSError:
             raise Gone from None
-        if not count:
+        if not chunk:
             raise Gone
-        have += count
+        data += chunk
     return data
 
 
