@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fast lock docs tutorial bench bench-quick clean
+.PHONY: help demo test check fast lock docs tutorial differential bench bench-quick clean
 MAKEFLAGS += --no-print-directory
 
 help: ## What there is
@@ -36,6 +36,10 @@ docs: ## Write the generated pages of docs/ and stacks/opsflow.schema.json anew
 tutorial: ## Do the tutorial and write down what it printed
 	@scripts/bootstrap --hosts tutorial
 	@$(BIN)/python scripts/tutorial.py
+
+differential: ## Compare with pyinfra at length and write docs/differential.md (N=100: random programs; SEED=...)
+	@scripts/bootstrap --tests
+	@SEED=$(SEED) $(BIN)/python scripts/differential.py $(N)
 
 bench: ## opsflow beside pyinfra, Ansible, OpenSSH and paramiko on real SSH hosts; see bench/README.md
 	@scripts/bootstrap --hosts bench

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench import processes
@@ -43,10 +43,11 @@ class Failed(Exception):
 
 @dataclass
 class Meter:
-    """Measures commands; ``bystanders`` are processes of the benchmark itself (pids) that no peer is charged for."""
+    """Measures commands; ``bystanders`` are processes of the benchmark and of other peers: the command is not charged
+    for them, nor for what they start."""
 
     log: Path
-    bystanders: Callable[[], set[int]] = field(default=set)
+    bystanders: set[int]
 
     def run(self, command: Command, *, memory: bool = False, tidy: bool = True) -> Cost:
         """Run it to its end; with ``tidy``, end what it leaves running."""
@@ -81,7 +82,7 @@ class Meter:
                 raise Failed(f"took longer than {SECONDS} seconds") from None
 
     def _descendants(self) -> dict[int, processes.Process]:
-        return processes.descendants(self.bystanders())
+        return processes.descendants(self.bystanders)
 
     def _end_of_log(self) -> str:
         return self.log.read_text(errors="backslashreplace").strip()[-1500:]

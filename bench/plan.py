@@ -45,7 +45,7 @@ def main_series(wishes: Wishes) -> list[Conditions]:
     found = [
         Conditions(
             "main", f"{wishes.hosts} hosts", wishes.hosts,
-            choose(wishes.peers, ["ansible"] if apart else []), first, wishes.rounds,
+            choose(wishes.peers, ["ansible"] if apart else []), first, wishes.rounds, warm_up=not wishes.quick,
         )
     ]  # fmt: skip
     if apart and not wishes.quick:

@@ -28,13 +28,18 @@ class Line:
     def __init__(self, address: str, port: int, delay: float) -> None:
         self._address, self._port, self._delay = address, port, delay
         self.turns = 0
-        self._ends: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
 
     async def listen(self) -> int:
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=CHUNK)
         return int(server.sockets[0].getsockname()[1])
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._carry(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answers, questions = await asyncio.open_connection(self._address, self._port, limit=CHUNK)
         for end in (writer, questions):
             end.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

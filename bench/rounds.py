@@ -16,7 +16,7 @@ from bench.hoststate import HostState, differences
 from bench.masters import held
 from bench.meter import Failed, Meter
 from bench.peers.base import Peer, Phase
-from bench.processes import adopting_orphans
+from bench.processes import adopting_orphans, descendants
 from bench.proxy import Proxy, in_front_of
 
 
@@ -35,7 +35,7 @@ class Conditions:
     latency: float = 0
     """Milliseconds added to a round trip."""
     warm_up: bool = True
-    """Whether a round that does not count comes before those on pristine hosts, too; slow peers have none."""
+    """Whether all but slow peers have a round first that does not count; else only those that remember do."""
 
 
 def measure(conditions: Conditions, hosts: list[Host], directory: Path, environment: Environment) -> Series:
@@ -82,7 +82,8 @@ class Rounds:
         self._state = state
         self._peers = list(peers)
         self._proxy = proxy
-        self._bystanders = bystanders | ({proxy.pid} if proxy else set())
+        self._ours = bystanders | ({proxy.pid} if proxy else set())
+        self._daemons: dict[str, set[int]] = {}
         self._script = testbed.hand_written_script()
         self._expected: dict[str, str] = {}
 
@@ -96,15 +97,17 @@ class Rounds:
                 self._series.figures.append(Figures(peer.key, "", peer.title, problem=reason))
                 self._peers.remove(peer)
             else:
-                peer.prepare()
+                with self._daemons_of(peer):
+                    peer.prepare()
         yield self
 
     def first(self) -> None:
         """Pristine hosts for each run; afterwards they must be as the hand-written script leaves them."""
-        for number in range(0 if self._conditions.warm_up else 1, self._conditions.first + 1):
+        for number in range(self._conditions.first + 1):
             for peer, figures in self._turn(Phase.FIRST, number):
                 self._state.restore()
-                peer.forget()
+                with self._daemons_of(peer):
+                    peer.forget()
                 self._run(peer, figures, number)
                 self._compare(figures)
 
@@ -119,13 +122,25 @@ class Rounds:
                     figures.problem = f"wrote to converged hosts: {differences(times, now)[0]}"
                 times = now
 
+    @contextmanager
+    def _daemons_of(self, peer: Peer) -> Iterator[None]:
+        """What is left running from here on is that peer's, and no other peer is charged for it."""
+        before = set(descendants())
+        yield
+        self._daemons.setdefault(peer.key, set()).update(set(descendants()) - before)
+
     def _turn(self, phase: Phase, number: int) -> Iterator[tuple[Peer, Figures]]:
         """The peers of a round that can still run; each round begins with another one. Round 0 does not count."""
         peers = [peer for peer in self._peers if phase in peer.phases]
         for peer in peers[number % len(peers) :] + peers[: number % len(peers)]:
             figures = self._figures(peer, phase)
-            if not figures.problem and not (peer.slow and number != 1):
+            if not figures.problem and self._takes_part(peer, phase, number):
                 yield peer, figures
+
+    def _takes_part(self, peer: Peer, phase: Phase, number: int) -> bool:
+        if number == 0 and not self._conditions.warm_up:
+            return peer.remembers and phase is Phase.CONVERGED
+        return number == 1 or not peer.slow
 
     def _figures(self, peer: Peer, phase: Phase) -> Figures:
         found = [one for one in self._series.figures if (one.peer, one.phase) == (peer.key, phase)]
@@ -136,11 +151,13 @@ class Rounds:
 
     def _run(self, peer: Peer, figures: Figures, number: int) -> None:
         memory = number == 0 or figures.memory is None
-        meter = Meter(peer.place / "log", lambda: self._bystanders | peer.bystanders())
+        others = set[int]().union(*(pids for key, pids in self._daemons.items() if key != peer.key))
+        meter = Meter(peer.place / "log", self._ours | others)
         if self._proxy:
             self._proxy.turns()
         try:
-            cost = meter.run(peer.command(), memory=memory, tidy=not peer.stays)
+            with self._daemons_of(peer):
+                cost = meter.run(peer.command(), memory=memory, tidy=not peer.stays)
         except Failed as failure:
             figures.problem = str(failure)
             say(f"{peer.title}, {figures.phase}: {failure}")

@@ -70,10 +70,11 @@ def _store(path: Path, clock: Clock) -> Store:
     return SqlStore(path, clock)
 
 
-def _engine(recipe_paths: Sequence[Path], clock: Clock) -> Engine:
+def _engine(recipe_paths: Sequence[Path], clock: Clock, state: Path) -> Engine:
     from opsflow.engine import PyinfraEngine
+    from opsflow.store.keep import FileKeep
 
-    return PyinfraEngine(recipe_paths, clock)
+    return PyinfraEngine(recipe_paths, clock, keep=FileKeep(state / "memory.db"))
 
 
 def _warn(text: str) -> None:
@@ -91,7 +92,7 @@ class Adapters:
     """Who makes the parts; tests hand in others."""
 
     store: Callable[[Path, Clock], Store] = _store
-    engine: Callable[[Sequence[Path], Clock], Engine] = _engine
+    engine: Callable[[Sequence[Path], Clock, Path], Engine] = _engine
     providers: Mapping[str, Callable[[Stack, Project], ComputeProvider]] = field(default_factory=lambda: PROVIDERS)
     sources: Callable[[Path, Path], AppSources] = _sources
     clock: Clock = field(default_factory=SystemClock)
@@ -110,14 +111,15 @@ def agent_process() -> None:
     main(_services, SystemClock())
 
 
-def _services(recipe_paths: Sequence[Path]) -> Services:
+def _services(recipe_paths: Sequence[Path], state: Path) -> Services:
     from opsflow.engine import PyinfraEngine
     from opsflow.engine.agent.server import Services
     from opsflow.engine.connections import Connections
+    from opsflow.store.keep import FileKeep
 
     clock = SystemClock()
-    connections = Connections(clock)
-    return Services(PyinfraEngine(recipe_paths, clock, connections=connections), connections)
+    connections, keep = Connections(clock), FileKeep(state / "memory.db")
+    return Services(PyinfraEngine(recipe_paths, clock, connections=connections, keep=keep), connections)
 
 
 # ------------------------------------------------------------------------------------------------ the project
@@ -248,10 +250,10 @@ class Project:
         """Finds and starts the process that keeps the engine for the stack's recipes."""
         from opsflow.engine.agent.start import Agents
 
-        return Agents(self.recipe_paths(stack), self.adapters.clock, self.root / STATE_DIRECTORY / "agent")
+        return Agents(self.recipe_paths(stack), self.root / STATE_DIRECTORY)
 
     def _own_engine(self, stack: Stack) -> Engine:
-        return self.adapters.engine(self.recipe_paths(stack), self.adapters.clock)
+        return self.adapters.engine(self.recipe_paths(stack), self.adapters.clock, self.private())
 
     def _agent_engine(self, stack: Stack) -> Engine | None:
         if self.adapters.warm is False:

@@ -34,6 +34,8 @@ class Peer(ABC):
     phases: ClassVar[tuple[Phase, ...]] = (Phase.FIRST, Phase.CONVERGED)
     slow: ClassVar[bool] = False
     """So slow that one round has to do."""
+    remembers: ClassVar[bool] = False
+    """It uses what it saw last time, so its first run on hosts that another peer has changed is one of a kind."""
     stays: ClassVar[bool] = False
     """It has processes that outlive a run, on purpose."""
     needs: ClassVar[tuple[str, ...]] = ()
@@ -49,10 +51,6 @@ class Peer(ABC):
     def missing(self) -> str:
         """Why it cannot run here; empty when it can."""
         return self.environment.missing(*self.needs)
-
-    def bystanders(self) -> set[int]:
-        """Processes it has only for the benchmark's sake, which it is not charged for."""
-        return set()
 
     @abstractmethod
     def prepare(self) -> None:

@@ -7,6 +7,7 @@ import shutil
 import statistics
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import ClassVar
 
 from bench.environment import opsflow
@@ -30,21 +31,31 @@ class Opsflow(Peer):
 
     key: ClassVar[str] = "opsflow"
     title: ClassVar[str] = "opsflow"
+    remembers: ClassVar[bool] = True
 
     def prepare(self) -> None:
-        """Take the hosts in with `up`, which runs no recipe, and keep what the project looks like then."""
+        """A project that knows its hosts and has run nothing on them."""
+        if not self._blank.exists():
+            self._make(self.testbed.place(self._blank.name))
+        shutil.copytree(self._blank, self.place, dirs_exist_ok=True)
+
+    @property
+    def _blank(self) -> Path:
+        """The project as it is after `up`, the same for all peers of this family."""
+        return self.testbed.directory / "opsflow-blank"
+
+    def _make(self, project: Path) -> None:
         for name in ("stacks", "inventory"):
-            (self.place / name).mkdir()
+            (project / name).mkdir()
         measured = ", ".join(f"{host.name}: {{}}" for host in self.testbed.hosts)
-        (self.place / "stacks/bench.yml").write_text(STACK.format(measured=measured, spare=self.testbed.spare.name))
+        (project / "stacks/bench.yml").write_text(STACK.format(measured=measured, spare=self.testbed.spare.name))
         hosts = {"hosts": {host.name: entry(host) for host in self.testbed.everyone}}
-        (self.place / "inventory/hosts.yml").write_text(json.dumps(hosts))
-        self.do(opsflow(), "up", "bench", "-y")
-        shutil.copytree(self.place / ".opsflow", self.place / "blank")
+        (project / "inventory/hosts.yml").write_text(json.dumps(hosts))
+        self.do(opsflow(), "-C", str(project), "up", "bench", "-y")
 
     def forget(self) -> None:
         shutil.rmtree(self.place / ".opsflow")
-        shutil.copytree(self.place / "blank", self.place / ".opsflow")
+        shutil.copytree(self._blank / ".opsflow", self.place / ".opsflow")
 
     def command(self) -> Command:
         return self.call(*self.run("measured"))
@@ -84,12 +95,17 @@ class OpsflowWarm(Opsflow):
     def prepare(self) -> None:
         super().prepare()
         self.resources.callback(self.do, opsflow(), "agent", "stop")
-        self.do(opsflow(), "agent", "start")
+        self._start()
 
     def forget(self) -> None:
         self.do(opsflow(), "agent", "stop")
         super().forget()
-        self.do(opsflow(), "agent", "start")
+        self._start()
+
+    def _start(self) -> None:
+        """An agent that knows nothing of the recipe, with a connection to every host."""
+        self.do(opsflow(), "agent", "start", "--idle", "5h")
+        self.do(opsflow(), "exec", "bench", "--warm", "--", "true")
 
     def run(self, layer: str) -> list[str]:
         return [*super().run(layer), "--warm"]

@@ -203,7 +203,7 @@ class PyinfraEngine:
         request = PlanRequest(recipe_paths=self._paths, recipes=(), node=node, facts=tuple(names))
         with self._borrowed(machine, ssh) as connection:
             limits = Limits(lambda _: 60.0, self._clock.monotonic() + 120, threading.Event())
-            shell = Shell(connection, self._clock, limits)
+            shell = Shell(connection, self._clock)
             try:
                 while True:
                     plan = self._pool.plan(request)

@@ -21,6 +21,8 @@ LEFTOVERS = 1.0
 """Seconds of silence after a command's exit; then a background process holds its output."""
 FLOOD = 5.0
 """Seconds after a command's exit in which its output must end, even if a background process keeps printing."""
+GREETING = 30.0
+"""Seconds for a new shell to say something: the login shell may be no shell at all."""
 ENDING = 15.0
 """Seconds for a killed command to be reported by its shell."""
 
@@ -106,7 +108,7 @@ class Hearing:
         self._fact_errors: list[bytes] = []
         self._errors = bytearray()
         self._pending_facts: list[tuple[int, int, bytes]] = []
-        self._quiet_since = self._fact_since = shell.now
+        self._began = self._quiet_since = self._fact_since = shell.now
         self._half_ended: set[int] = set()
         self._killed_at = 0.0
 
@@ -172,6 +174,7 @@ class Hearing:
         if kind in handler:
             handler[kind](words)
         else:
+            self._shell.said(item)
             self._result.words.append(item)
 
     def _started(self, words: list[str]) -> None:
@@ -247,8 +250,7 @@ class Hearing:
         elif self._limits.deadline and now > self._limits.deadline:
             self._stop("the run took too long")
         elif heard is None:
-            if not all(self._done) and now - self._quiet_since > self._limits.command(-1):
-                self._stop("a fact took too long")
+            self._check_silence(now)
         elif heard.exited is not None:
             if now - max(heard.exited, self._quiet_since) > LEFTOVERS or now - heard.exited > FLOOD:
                 self._shell.drop_relays(heard)
@@ -258,6 +260,12 @@ class Hearing:
                 self._stop(heard.killed)
         elif now - heard.started > self._limits.command(self._current or 0):
             self._time_out(heard)
+
+    def _check_silence(self, now: float) -> None:
+        if not self._shell.pid and now - self._began > GREETING:
+            self._stop("it said nothing")
+        elif not all(self._done) and now - self._quiet_since > self._limits.command(-1):
+            self._stop("a fact took too long")
 
     def _time_out(self, heard: Heard) -> None:
         limit = self._limits.command(self._current or 0)

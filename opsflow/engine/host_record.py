@@ -42,6 +42,8 @@ _keep() {
   cat
 }
 _begin() {
+  _need
+  _jn=1
   if [ -n "$_jk" ]; then
     for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do
       _J="$_d/opsflow-$_u/$_jk"
@@ -51,9 +53,11 @@ _begin() {
     if [ -n "$_J" ]; then rm -f "$_J.o" "$_J.e"
     else for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do _place "$_d" && break; _J=; done; fi
   fi
-  { trap '' PIPE; cat || _keep o; } <"$_D/O" >&3 3>&- 4>&- & _jo=$!
-  { trap '' PIPE; cat || _keep e; } <"$_D/E" >&4 3>&- 4>&- & _je=$!
-  exec 3>"$_D/O" 4>"$_D/E"
+  if [ -z "$_jo" ]; then
+    { trap '' PIPE; cat || _keep o; } <"$_D/O" >&3 3>&- 4>&- & _jo=$!
+    { trap '' PIPE; cat || _keep e; } <"$_D/E" >&4 3>&- 4>&- & _je=$!
+    exec 3>"$_D/O" 4>"$_D/E"
+  fi
   _begun
 }
 _begun() {

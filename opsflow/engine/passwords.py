@@ -44,7 +44,7 @@ def asked_for(arguments: Mapping[str, Any]) -> str:
 def told(passwords: Mapping[str, str]) -> str:
     """Shell text that makes passwords known; what was found out about earlier ones is void."""
     values = "".join(f"{name}={shlex.quote(value)}\n" for name, value in passwords.items())
-    return f'{SHELL}rm -f "$_D"/[yn]_*\n{values}'
+    return f'{SHELL}[ -z "$_D" ] || rm -f "$_D"/[yn]_*\n{values}'
 
 
 class Passwords:

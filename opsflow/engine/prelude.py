@@ -76,19 +76,27 @@ unset CDPATH ENV
 exec 3>&1 4>&2 2>/dev/null
 _m() { printf '\036%s %s\036' "$_N" "$*" >&3; }
 _e() { printf '\036%s %s\036' "$_N" "$*" >&4; }
-_D=
-for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do
-  [ -d "$_d" ] && [ -w "$_d" ] || continue
-  _D=$(umask 077; mktemp -d "$_d/opsflow.XXXXXXXX") || continue
-  mkfifo "$_D/o" "$_D/e" "$_D/O" "$_D/E" && break
-  rm -rf "$_D"; _D=
-done
-_S=
-for _d in /var/tmp /tmp; do
-  [ -d "$_d" ] && [ -w "$_d" ] || continue
-  _S=$(umask 077; mktemp -d "$_d/opsflow.XXXXXXXX") && break
-done
-[ -n "$_S" ] || _S=$_D
+_D= _S=
+_need() {
+  [ -z "$_D" ] || return 0
+  for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do
+    [ -d "$_d" ] && [ -w "$_d" ] || continue
+    _D=$(umask 077; mktemp -d "$_d/opsflow.XXXXXXXX") || continue
+    mkfifo "$_D/o" "$_D/e" "$_D/O" "$_D/E" && return
+    rm -rf "$_D"; _D=
+  done
+  _m D none; _m d; _e d
+  exit 1
+}
+_stage() {
+  [ -z "$_S" ] || return 0
+  for _d in /var/tmp /tmp; do
+    [ -d "$_d" ] && [ -w "$_d" ] || continue
+    _S=$(umask 077; mktemp -d "$_d/opsflow.XXXXXXXX") && return
+  done
+  _need
+  _S=$_D
+}
 trap '[ -z "$_D" ] || rm -rf "$_D" "$_S"; [ -z "$_L" ] || rm -rf "$_L"' 0
 trap 'exit 141' PIPE
 trap 'exit 143' HUP TERM
@@ -101,6 +109,7 @@ _lock() {
     [ "$_y" = 2 ] || return "$_y"
   done
   _m l none
+  return 1
 }
 _take() {
   _t=0
@@ -128,6 +137,7 @@ _drop() {
   if [ "$_np" = "$_lp" ]; then rm -rf "$1.$$"; else mv "$1.$$" "$1"; fi
 }
 _read() {
+  [ -n "$_D" ] || _need
   eval "_c=\$_c$1"
   _o=$( (eval "$_c") 3>&- 4>&- 2>"$_D/x" </dev/null; _r=$?; echo .; exit $_r); _r=$?
   _o=${_o%.}
@@ -164,8 +174,13 @@ _k() {
   _h=
   return 1
 }
+_unlock() {
+  [ -z "$_L" ] || rm -rf "$_L"
+  _L= _J= _jn=
+  _m u
+}
 _x() {
-  [ -n "$_jo" ] || _begin
+  [ -n "$_jn" ] || _begin
   read -r _ju _ </proc/uptime
   _note "b $1 $3 $_ju"
   [ ! -e "$_D/stop" ] || { _note "n $1"; exit 142; }
@@ -184,13 +199,16 @@ _x() {
   [ "$_a$_b" = 00 ] || { rm -f "$_D/o" "$_D/e"; mkfifo "$_D/o" "$_D/e"; }
   _m c "$1" "$_r"; _e c "$1"
 }
-_h= _jk= _jh= _J= _jo=
-_m h $$ "${_D:--}" "$_S"
+_h= _jk= _jh= _J= _jo= _jn=
+_m h $$
 """
 
 
 def prelude(nonce: str) -> str:
-    """What a new shell is told first; it answers with the frame ``h PID RUN_DIRECTORY STAGING_DIRECTORY``."""
+    """What a new shell is told first; it answers with the frame ``h PID``.
+
+    Its directories are made when something needs them; ``D none`` means that none takes a FIFO, and that it ended.
+    """
     return f"_N={nonce}\n{PROC}{RECORD}{PRELUDE}"
 
 
@@ -198,10 +216,21 @@ def lock(owner: str, epoch: int, run: str, *, record: str = "", words: str = "")
     """Take the host's lock: ``l ok``, ``l none`` (no directory takes it) or ``l held OWNER RUN``.
 
     A holder with the same owner and an older epoch is a leftover of a controller that is gone: it is ended.
-    What is run under the lock is written into the run record of that name, which begins with these words.
+    The shell ends when it does not get it. What is run under the lock is written into the run record of that name,
+    which begins with these words.
     """
     named = f"_jk={shlex.quote(record)} _jh={shlex.quote(words)}\n" if record else ""
-    return f"{named}_lock {shlex.quote(owner)} {epoch} {shlex.quote(run)}\n{done()}"
+    return f"{named}_lock {shlex.quote(owner)} {epoch} {shlex.quote(run)} || {{ {done().strip()}; exit 1; }}\n"
+
+
+def unlock() -> str:
+    """Give the lock back: ``u``."""
+    return "_unlock\n"
+
+
+def stage() -> str:
+    """Make the directory for files that are sent apart: ``S DIRECTORY``."""
+    return f'_stage; _m S "$_S"\n{done()}'
 
 
 def end_processes(shell: int, *, whole: bool, relays: Sequence[int] = ()) -> str:

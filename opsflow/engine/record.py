@@ -14,7 +14,7 @@ from pathlib import Path
 
 from opsflow.engine.messages import CommandStep, PlannedOperation, UploadStep
 
-_MARK = re.compile(r"[0-9a-f]{16}\.[0-9a-f]{8}")
+_MARK = re.compile(r"([0-9a-f]{16}\.[0-9a-f]{8})\.([0-9.]{1,9})")
 _WORD = re.compile(r"[^\s\x00-\x1f]+")
 
 
@@ -28,7 +28,10 @@ class Begun:
     """The session that began it, counted from 0."""
     number: int
     operation: int
-    mark: str
+    identity: str
+    """What makes it the same command, see :func:`identity_of`."""
+    limit: float
+    """Seconds that the recipe allows it; 0 where it does not say."""
     uptime: float
     """Seconds since the boot of the host when it began."""
     code: int | None = None
@@ -102,13 +105,14 @@ class _Reader:
         self.origin, self.moment = self.origin or origin, self.moment or moment
 
     def began(self, words: Sequence[str]) -> None:
-        if len(words) != 4 or not _MARK.fullmatch(words[2]) or not self.shells:
+        mark = _MARK.fullmatch(words[2]) if len(words) == 4 else None
+        if mark is None or not self.shells:
             return
         try:
-            number, operation, uptime = int(words[0]), int(words[1]), float(words[3])
+            number, operation, limit, uptime = int(words[0]), int(words[1]), float(mark[2]), float(words[3])
         except ValueError:
             return
-        self.commands.append(Begun(self.run, len(self.shells) - 1, number, operation, words[2], uptime))
+        self.commands.append(Begun(self.run, len(self.shells) - 1, number, operation, mark[1], limit, uptime))
 
     def ended(self, words: Sequence[str]) -> None:
         if self._last(words, 2):
@@ -154,6 +158,11 @@ def name_of(owner: str, command: str) -> str:
 
 
 def mark_of(operation: PlannedOperation, step: CommandStep | UploadStep) -> str:
+    """What the record says of a command that begins: its identity, and how long it may take."""
+    return f"{identity_of(operation, step)}.{step.timeout or 0:.0f}"
+
+
+def identity_of(operation: PlannedOperation, step: CommandStep | UploadStep) -> str:
     """What must be the same for it to be the same command of the same operation, also in another run."""
     text = step.identity
     if isinstance(step, UploadStep) and step.path is not None:

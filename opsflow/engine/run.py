@@ -134,21 +134,27 @@ class HostRun:
     def _open(self) -> Shell:
         self._phase("connecting")
         with self._report.timed("connect"):
+            connection = self._connect()
+            shell, connection.shell = connection.shell, None
+            if isinstance(shell, Shell):
+                shell.begin()
+                return shell
             try:
-                return Shell(self._connect(), self._clock, self._limits)
+                return Shell(connection, self._clock)
             except LinkLost:
                 # A connection that was kept from an earlier run may be dead unnoticed; nothing has run yet.
-                return Shell(self._connect(), self._clock, self._limits)
+                return Shell(self._connect(), self._clock)
 
     def _on(self, shell: Shell) -> None:
         try:
             if self._report.running:
                 job = self._job
-                shell.lock(f"{job.store}:{job.node.stack}/{job.node.name}", job.epoch, job.run or "-", self._limits)
+                shell.lock(f"{job.store}:{job.node.stack}/{job.node.name}", job.epoch, job.run or "-")
             self._go(shell)
         finally:
+            if shell.leave(self._limits):
+                shell.connection.shell = shell
             self._report.count(shell)
-            shell.close()
 
     def _go(self, shell: Shell) -> None:
         self._recall(shell)
@@ -294,6 +300,7 @@ class HostRun:
             fresh=progress.fresh,
             first=first,
             again=progress.met if complete else None,
+            last=complete,
         )
         listener = Listener(
             started=lambda number: self._report.command_started(batch, program.commands[number]),

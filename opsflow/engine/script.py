@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from opsflow.engine.batch import batches
 from opsflow.engine.messages import CommandStep, FactAnswer, FactStep, PlannedOperation, UploadStep
-from opsflow.engine.prelude import done
+from opsflow.engine.prelude import done, unlock
 from opsflow.engine.record import mark_of
 
 SLOW = 0.03
@@ -93,6 +93,7 @@ def compile_operations(
     fresh: Collection[str],
     first: Sequence[FactStep] = (),
     again: Collection[str] | None = None,
+    last: bool = False,
 ) -> Program:
     """One script for the operations: every fact that matters is read again at its position, then the commands run.
 
@@ -101,10 +102,12 @@ def compile_operations(
     for what is left, but for those that the host is slow to answer) and at the first command that fails.
 
     ``known`` is what facts are assumed to be where a step does not say otherwise. The facts of ``first`` must be as
-    assumed before anything else; a difference there is ``m -1 INDEX``. Where ``again`` is given, facts of the operations,
-    and those that it names, are read once more at the end if a command may have changed them since.
+    assumed before anything else; a difference there is ``m -1 INDEX``. Where ``again`` is given, facts of the
+    operations, and those that it names, are read once more at the end if a command may have changed them since. After
+    the ``last`` script of a run the host's lock is given back, provided that everything went well.
     """
-    return _Compiler(operations, numbers, known, fresh, again=again).compile(first)
+    compiler = _Compiler(operations, numbers, known, fresh, again=again)
+    return compiler.compile(first, last=last)
 
 
 class _Compiler:
@@ -134,7 +137,7 @@ class _Compiler:
         """Fact -> what the shell compares it with at this point of the script; None: that depends."""
         self._written = False
 
-    def compile(self, first: Sequence[FactStep]) -> Program:
+    def compile(self, first: Sequence[FactStep], *, last: bool) -> Program:
         for index, step in enumerate(first):
             self._verify(step, -1, index)
         self._flush()
@@ -144,12 +147,15 @@ class _Compiler:
         if self._again is not None and (self._written or self._again):
             stale = dict.fromkeys([*self._last_use, *map(self._numbers.number, self._again)])
             self._body += [f"_g {number}" for number in stale if number not in self._verified]
+        if last:
+            self._body.append(unlock())
         refresh = [
             f"[ $1 -gt {position} ] || _g {number}"
             for number, position in self._last_use.items()
             if not self._numbers.slow(number)
         ]
-        text = "".join(self._staged) + "_R() { :\n" + "\n".join(refresh) + "\n}\n" + _at_once(self._body)
+        staged = "".join(["_stage\n" if self._uploads else "", *self._staged])
+        text = staged + "_R() { :\n" + "\n".join(refresh) + "\n}\n" + _at_once(self._body)
         for number in self._told:
             self._numbers.drop(number)
         return Program(self._numbers.introduced() + text, self._uploads, self._commands)

@@ -17,6 +17,8 @@ from opsflow.engine.record import Record, parse
 from opsflow.engine.script import FactNumbers, Program
 from opsflow.engine.session import Channel, Connection, LinkLost, ShellEnded
 
+DIRECTORIES = "/run, /dev/shm, /tmp, /var/tmp and the home"
+
 
 class HostBusy(Exception):
     """Another run holds the host's lock."""
@@ -33,51 +35,61 @@ class NoShell(Exception):
 class Shell:
     """One persistent ``sh`` on a host."""
 
-    def __init__(self, connection: Connection, clock: Clock, limits: Limits) -> None:
-        """Start the shell.
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        """Open its channel; the shell is told what it needs to know together with the first script.
 
         Raises:
             LinkLost: the connection is gone.
-            NoShell: the host has no POSIX shell or no directory for a FIFO.
         """
-        self._connection = connection
+        self.connection = connection
         self._clock = clock
         self._nonce = secrets.token_hex(12)
         self._out, self._err = Frames(self._nonce), Frames(self._nonce)
         self.numbers = FactNumbers()
-        self.round_trips = self.sent = self.received = 0
         self._passwords: dict[str, str] = {}
-        self._first = ""
-        self.begun = 0
-        """Commands that began in exchanges which came to their end."""
+        self._first = prelude.prelude(self._nonce)
+        self._programs: dict[str, str] = {}
         # The login shell may be anything; exec sh is understood by all of them.
         self._channel: Channel = connection.channel("exec sh")
-        self.pid, self.directory, self.staging = 0, "", ""
-        hello = self._exchange(prelude.prelude(self._nonce) + "_m d; _e d\n", Limits(lambda n: 30, 0, limits.cancel))
-        for words in hello.words:
-            if words[0] == "h" and len(words) >= 4:
-                self.pid, self.directory, self.staging = int(words[1]), words[2], words[3]
-        why = _no_shell(hello, self.directory)
-        if why:
-            self._channel.close()
-            raise NoShell(why)
+        self.pid, self.staging = 0, ""
+        self._locked = self._over = False
+        self.begin()
 
-    def lock(self, owner: str, epoch: int, run: str, limits: Limits, *, record: str = "", about: str = "") -> None:
-        """Take the host's lock; what is run is written into the run record of that name.
+    def begin(self) -> None:
+        """Count anew: another run has it now."""
+        self.round_trips = self.sent = self.received = 0
+        self.begun = 0
+        """Commands that began in exchanges which came to their end."""
 
-        Raises:
-            HostBusy: somebody else holds it.
-            NoShell: no directory of the host takes the lock.
-            LinkLost: the connection is gone.
+    def lock(self, owner: str, epoch: int, run: str, *, record: str = "", about: str = "") -> None:
+        """Take the host's lock before the next script; what is run is written into the run record of that name.
+
+        The script is not run when somebody else holds the lock: whoever sends it gets HostBusy.
         """
-        exchange = self._exchange(prelude.lock(owner, epoch, run, record=record, words=about), limits)
-        if exchange.lost is not None:
-            raise exchange.lost
-        if ["l", "none"] in exchange.words:
-            raise NoShell("no directory on the host takes the lock: tried /run, /dev/shm, /tmp, /var/tmp and the home")
-        for words in exchange.words:
-            if words[:2] == ["l", "held"]:
-                raise HostBusy(f"another run holds this host: run {words[3]} of {words[2].rpartition(':')[2]}")
+        self._first += prelude.lock(owner, epoch, run, record=record, words=about)
+
+    def leave(self, limits: Limits) -> bool:
+        """End a run: give the lock back; whether the shell can be used for another one. If not, it is closed."""
+        with suppress(HostBusy, NoShell):
+            if self._locked and not self._over:
+                self._exchange(f"{prelude.unlock()}{prelude.done()}", limits)
+        if self._over or self._locked or not self.pid:
+            self.close()
+            return False
+        self._first = ""
+        return True
+
+    def said(self, words: list[str]) -> None:
+        """The shell told something about itself."""
+        match words:
+            case ["h", pid]:
+                self.pid = int(pid)
+            case ["S", directory]:
+                self.staging = directory
+            case ["l", "ok"]:
+                self._locked = True
+            case ["u"]:
+                self._locked = False
 
     def attend(self, name: str, seconds: int, limits: Limits) -> Record | None:
         """What became of the shell that writes this record; it begins nothing more, and its command is waited for.
@@ -105,12 +117,12 @@ class Shell:
         """Give the shell the passwords that the next script mentions, together with it."""
         if passwords != self._passwords:
             self._passwords = dict(passwords)
-            self._first = told(passwords)
+            self._first += told(passwords)
 
     def end(self, pid: int) -> bool:
         """End another shell of our user with all that it runs; whether the host says that it is gone."""
         try:
-            return self._connection.call(prelude.end_processes(pid, whole=True), 30) == 0
+            return self.connection.call(prelude.end_processes(pid, whole=True), 30) == 0
         except LinkLost:
             return False
 
@@ -143,8 +155,10 @@ class Shell:
             if self.now > limits.deadline:
                 raise Interrupted("the run took too long")
 
+        if not self.staging:
+            self._exchange(prelude.stage(), limits)
         with source.open("rb") as stream:
-            self._connection.put(stream, f"{self.staging}/{number}", proceed)
+            self.connection.put(stream, f"{self.staging}/{number}", proceed)
 
     def close(self) -> None:
         """End the shell; it removes its directories and gives the lock back."""
@@ -161,7 +175,25 @@ class Shell:
         self.sent += len(data)
         with suppress(LinkLost):  # what it said before it ended is worth reading; then reading says why
             self._channel.send(data)
-        return Hearing(self, limits, listener or Listener()).listen()
+        exchange = Hearing(self, limits, listener or Listener()).listen()
+        self._over = exchange.lost is not None or bool(exchange.stopped)
+        self._refused(exchange)
+        return exchange
+
+    def _refused(self, exchange: Exchange) -> None:
+        """Raise what kept the shell from running the script at all."""
+        why = "" if self.pid else _no_shell(exchange)
+        for words in exchange.words:
+            if words == ["D", "none"]:
+                why = f"no directory on the host takes a FIFO: tried {DIRECTORIES}"
+            if words == ["l", "none"]:
+                why = f"no directory on the host takes the lock: tried {DIRECTORIES}"
+            if words[:2] == ["l", "held"]:
+                self._over = True
+                raise HostBusy(f"another run holds this host: run {words[3]} of {words[2].rpartition(':')[2]}")
+        if why:
+            self._over = True
+            raise NoShell(why)
 
     def kill(self, heard: Heard | None, *, whole: bool) -> bool:
         """End the command that runs (with ``whole`` the shell too); whether the host says that it is gone."""
@@ -169,14 +201,14 @@ class Shell:
             return False
         relays = heard.relays if heard is not None else ()
         try:
-            return self._connection.call(prelude.end_processes(self.pid, whole=whole, relays=relays), 30) == 0
+            return self.connection.call(prelude.end_processes(self.pid, whole=whole, relays=relays), 30) == 0
         except LinkLost:
             return False
 
     def drop_relays(self, heard: Heard) -> None:
         """Cut off a background process that keeps a command's output open."""
         first, second, *_ = heard.relays
-        self._connection.call(f"kill {first} {second}", 30)
+        self.connection.call(f"kill {first} {second}", 30)
 
     @property
     def channel(self) -> Channel:
@@ -194,16 +226,12 @@ class Shell:
         return list(self._out.feed(out)), list(self._err.feed(err))
 
 
-def _no_shell(hello: Exchange, directory: str) -> str:
-    """Why the host cannot run the engine's shell; empty when it can."""
-    noise = " ".join(hello.noise.decode(errors="backslashreplace").split())[:500]
+def _no_shell(first: Exchange) -> str:
+    """Why the host cannot run the engine's shell; empty when it may be able to."""
+    noise = " ".join(first.noise.decode(errors="backslashreplace").split())[:500]
     said = f"; it printed: {noise}" if noise else ""
-    if isinstance(hello.lost, ShellEnded):
-        return f"the login shell of the SSH user does not run commands: {hello.lost}{said}"
-    if hello.lost is not None:
-        raise hello.lost
-    if hello.stopped:
-        return f"the login shell of the SSH user did not start sh: {hello.stopped.partition(';')[0]}{said}"
-    if directory in ("", "-"):
-        return "no directory on the host takes a FIFO: tried /run, /dev/shm, /tmp, /var/tmp and the home"
+    if isinstance(first.lost, ShellEnded):
+        return f"the login shell of the SSH user does not run commands: {first.lost}{said}"
+    if first.lost is None and not first.stopped.startswith(("cancelled", "the run")):
+        return f"the login shell of the SSH user did not start sh: {first.stopped.partition(';')[0]}{said}"
     return ""

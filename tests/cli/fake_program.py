@@ -43,7 +43,7 @@ def adapters(machines: Path, rules: list[tuple[str, str, str]]) -> Adapters:
     provider = FakeProvider(CLOCK, machines)
     return Adapters(
         sources=FakeSources,
-        engine=lambda paths, clock: engine,
+        engine=lambda paths, clock, state: engine,
         providers={**PROVIDERS, "fake": lambda stack, project: provider},
         clock=CLOCK,
     )

@@ -148,7 +148,7 @@ class Host:
 def open_host(argv: Sequence[str], cwd: Path) -> Iterator[Host]:
     cancel = threading.Event()
     connection = LocalConnection(argv, cwd)
-    shell = Shell(connection, SystemClock(), Limits(lambda _: 30, 0, cancel))  # type: ignore[arg-type]
+    shell = Shell(connection, SystemClock())  # type: ignore[arg-type]
     try:
         yield Host(shell, cancel)
     finally:

@@ -25,11 +25,11 @@ from opsflow.engine.agent.start import connect, listen
 from opsflow.engine.fake import FakeEngine
 from opsflow.engine.pool import KEPT_ENVIRONMENT
 from opsflow.errors import HostsUnreachable, OpsflowError, Problem, RecipeError, UsageError
-from opsflow.model.compute import Ssh
+from opsflow.model.compute import Ssh, Timeouts
 from opsflow.model.machine import Machine, MachineState
 from opsflow.model.result import CommandOutput, HostResult, HostStatus, OperationResult, OperationStatus
 from opsflow.model.snapshot import EventSnapshot, MemberSnapshot, NodeSnapshot
-from opsflow.ports import HostEvent, HostJob, OperationEnded, OperationStarted, OutputReceived, PhaseChanged
+from opsflow.ports import HostEvent, HostJob, Mode, OperationEnded, OperationStarted, OutputReceived, PhaseChanged
 
 CLOCK = SystemClock()
 MACHINE = Machine(id="m1", token="t" * 8, state=MachineState.RUNNING, address="10.0.0.1", host_keys=("a b",))
@@ -48,7 +48,17 @@ def job(name: str = "web1", members: int = 3) -> HostJob:
         secrets=("hunter2",),
     )
     return HostJob(
-        run="1", command="1-1", epoch=3, machine=MACHINE, ssh=Ssh(key="/k"), recipes=("a.b",), node=node, store="s"
+        run="1",
+        command="1-1",
+        epoch=3,
+        machine=MACHINE,
+        ssh=Ssh(key="/k"),
+        recipes=("a.b",),
+        node=node,
+        timeouts=Timeouts(run=7),
+        mode=Mode.CHECK,
+        diff=True,
+        store="s",
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
+import tempfile
 import threading
 import zipfile
 from functools import partial
@@ -38,8 +40,20 @@ def write_sources(directory: Path) -> None:
     (directory / "binary.bin").write_bytes(bytes(range(256)) * 40)
     (directory / "large.bin").write_bytes(b"0123456789abcdef" * 80_000)
     _archive(directory / "archive.tar.gz")
+    _key(directory)
     _wheel(directory / "diffwheel-1.0-py3-none-any.whl", "1.0")
     _wheel(directory / "diffwheel-2.0-py3-none-any.whl", "2.0")
+
+
+def _key(directory: Path) -> None:
+    """A new public key."""
+    with tempfile.TemporaryDirectory(prefix="gpg") as home:
+        gpg = ["gpg", "--batch", "--quiet", "--homedir", home]
+        uid = "Differential <differential@example.org>"
+        subprocess.run([*gpg, "--passphrase", "", "--quick-gen-key", uid, "ed25519", "sign", "0"], check=True)
+        key = subprocess.run([*gpg, "--armor", "--export"], check=True, capture_output=True).stdout
+        subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
+    (directory / "key.asc").write_bytes(key)
 
 
 def _archive(path: Path) -> None:

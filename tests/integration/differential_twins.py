@@ -28,7 +28,11 @@ RECORD = os.environ.get("OPSFLOW_DIFFERENTIAL_RECORD", "")
 """A file to which each comparison adds a line of JSON, for the report."""
 
 OUTCOMES = {"Success": "changed", "No changes": "unchanged", "Error (ignored)": "ignored", "Error": "failed"}
-OUTCOME = re.compile(r"^    \[twin\] (Success|No changes|Error \(ignored\)|Error)", re.MULTILINE)
+OUTCOME = re.compile(
+    # A fact that fails is said apart from what the operation then does.
+    r"^    \[twin\] (?!Error.*: could not load fact)(Success|No changes|Error \(ignored\)|Error)",
+    re.MULTILINE,
+)
 STARTED = "--> Starting operation"
 
 RESET = """
@@ -55,6 +59,8 @@ class Case:
     user: str = "root"
     hostile: bool = False
     """Its pristine state is made to hurt."""
+    real: bool = True
+    """Its programs are the real ones, not stand-ins."""
 
 
 class Twins:
@@ -69,7 +75,7 @@ class Twins:
         fleet._machines += [self.left, self.right]
         sandboxes = directory / "sandbox"
         self._roots = (Root(sandboxes, self.left), Root(sandboxes, self.right))
-        self._count = 0
+        self._count, self._real = 0, True
         self._web = WebServer(fleet.recipes)
 
     def close(self) -> None:
@@ -95,6 +101,7 @@ class Twins:
         """Run a case from all of its states."""
         self.user = case.user
         try:
+            self._real = case.real
             self._reset(case)
             self.run(case.body, case.name, "hostile" if case.hostile else "pristine")
             self.run(case.body, case.name, "converged")
@@ -106,6 +113,7 @@ class Twins:
                 self.run(interrupted, case.name, "interrupted")
                 self.run(case.body, case.name, "half-way")
         finally:
+            self._real = True
             self.both(f"{case.after}\n{RESET}")
 
     def _reset(self, case: Case) -> None:
@@ -123,7 +131,7 @@ class Twins:
         assert ran == left_outcomes, f"{state}: {left_outcomes} with pyinfra, {ran} with opsflow\n{said}"
         self.compare(f"{state}\n{said}")
         if RECORD:
-            _record({"case": case, "state": state, "operations": right_outcomes})
+            _record({"case": case, "state": state, "real": self._real, "operations": right_outcomes})
         return left_outcomes
 
     def compare(self, said: str, below: Sequence[str] = WATCHED) -> None:
@@ -135,18 +143,20 @@ class Twins:
         """Compare also where recipes do not usually write."""
         self.compare("at the end", EVERYWHERE)
         if RECORD:
-            _record({"case": "everything", "state": "at the end", "operations": []})
+            _record({"case": "everything", "state": "at the end", "real": True, "operations": []})
 
     def _filled_in(self, body: str) -> str:
         """The recipe with what is only known now."""
         body = body.replace("HTTP://", f"{self._web.url}/").replace("SSH_PORT", str(self.left.port))
+        body = body.replace("HOST_ADDRESS", str(self.left.address))
         digest = hashlib.sha256((self.fleet.recipes / "large.bin").read_bytes()).hexdigest()
         return body.replace("SHA256:large.bin", digest)
 
     # ------------------------------------------------------------------ the two tools
 
     def _pyinfra(self, body: str) -> tuple[list[str], str]:
-        deploy = self.fleet.recipes / f"deploy{self._count}.py"
+        # Not among opsflow's recipes, so that these stay as they are, and with them what it remembers.
+        deploy = self.directory / f"deploy{self._count}.py"
         deploy.write_text(f"{imports(body)}\n{body}\n")
         known = self.directory / "known_hosts"
         address = f"[{self.left.address}]:{self.left.port}" if self.left.port != 22 else self.left.address
@@ -162,7 +172,7 @@ class Twins:
         inventory = self.directory / "inventory.py"
         inventory.write_text(f"hosts = [('twin', {data!r})]\n")
         result = subprocess.run(
-            [Path(sys.executable).parent / "pyinfra", inventory, deploy.name, "-y"],
+            [Path(sys.executable).parent / "pyinfra", inventory, deploy, "-y"],
             capture_output=True, text=True, timeout=240, cwd=self.fleet.recipes, check=False, errors="backslashreplace",
         )  # fmt: skip
         deploy.unlink()
@@ -194,10 +204,7 @@ def imports(body: str) -> str:
     folder = Path(pyinfra.operations.__file__).parent
     names = sorted({*re.findall(r"\b([a-z]\w+)\.\w+\(", body)})
     used = [name for name in names if (folder / f"{name}.py").exists()]
-    freebsd = [name for name in ("freebsd_update", "service", "sysrc") if f"{name}." in body and name not in used]
-    lines = ["from pyinfra import host", f"from pyinfra.operations import {', '.join([*used, 'server'])}"]
-    lines += [f"from pyinfra.operations.freebsd import {name}" for name in freebsd]
-    return "\n".join(lines)
+    return f"from pyinfra import host\nfrom pyinfra.operations import {', '.join([*used, 'server'])}"
 
 
 def interruptions_of(body: str, count: int) -> list[str]:

@@ -187,11 +187,18 @@ def engine_process(
     fleet: Fleet, machine: Machine, text: str, prefix: tuple[str, ...] = (), **more: object
 ) -> subprocess.Popen[bytes]:
     """The engine in a process of its own, which can be killed."""
+    return recipe_process(fleet, machine, fleet.write(text), prefix, **more)
+
+
+def recipe_process(
+    fleet: Fleet, machine: Machine, recipe: str, prefix: tuple[str, ...] = (), **more: object
+) -> subprocess.Popen[bytes]:
+    """The same for a recipe that is already written."""
     source = ENGINE_PROCESS.format(
         tests=str(Path(__file__).parent),
         recipes=str(fleet.recipes),
         machine=machine.model_dump_json(),
-        recipe=fleet.write(text),
+        recipe=recipe,
         more=more,
     )
     argv = [*prefix, sys.executable, "-c", source]

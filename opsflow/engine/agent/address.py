@@ -60,10 +60,10 @@ def _why_not_private(path: Path) -> str:
     return f"others can enter {path}: chmod 700 {path}" if found.st_mode & 0o077 else ""
 
 
-def name_of(recipe_paths: Sequence[Path], environment: Mapping[str, str]) -> str:
-    """The name of the agent for these recipes: another opsflow, Python or environment has another one."""
+def name_of(directories: Sequence[Path], environment: Mapping[str, str]) -> str:
+    """The name of the agent for these state and recipes: another opsflow, Python or environment has another one."""
     identity = {
-        "paths": [str(path.resolve()) for path in recipe_paths],
+        "paths": [str(path.resolve()) for path in directories],
         "environment": {key: environment.get(key) for key in ENVIRONMENT},
         "python": [sys.executable, sys.version, *_installed()],
         "code": _code_stamp(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from opsflow.model.snapshot import MemberSnapshot, NodeSnapshot
 from opsflow.ports import HostEvent, HostJob, Mode, OperationEnded, OperationStarted, OutputReceived, PhaseChanged
 
 Members = tuple[MemberSnapshot, ...]
+
+PLAIN = tuple({field.name for field in fields(HostJob)} - {"machine", "ssh", "node", "timeouts"})
+"""The fields of a job that are plain JSON."""
 
 _members = TypeAdapter(Members)
 
@@ -56,7 +59,7 @@ def members_from(data: Any) -> Members:
 
 def job_text(job: HostJob, members: str) -> str:
     """A job without its members, which have been sent under this name."""
-    head = (job.run, job.command, job.epoch, job.recipes, job.mode.value, job.diff, job.store, members)
+    head = {"members": members, **{name: getattr(job, name) for name in PLAIN}}
     models = (absolute(job.machine), _absolute_key(job.ssh), job.timeouts)
     node = job.node.model_dump_json(exclude={"members"}, exclude_defaults=True)
     return f"[{json.dumps(head)},{','.join(model.model_dump_json() for model in models)},{node}]"
@@ -64,19 +67,15 @@ def job_text(job: HostJob, members: str) -> str:
 
 def job_from(data: Any, members: Mapping[str, Members]) -> HostJob:
     """The job of what :func:`job_text` made."""
-    (run, command, epoch, recipes, mode, diff, store, name), machine, ssh, timeouts, node = data
+    head, machine, ssh, timeouts, node = data
+    members_name = head.pop("members")
+    plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in head.items()}
     return HostJob(
-        run=run,
-        command=command,
-        epoch=epoch,
         machine=Machine.model_validate(machine),
         ssh=Ssh.model_validate(ssh),
-        recipes=tuple(recipes),
-        node=NodeSnapshot.model_validate({**node, "members": members[name]}),
+        node=NodeSnapshot.model_validate({**node, "members": members[members_name]}),
         timeouts=Timeouts.model_validate(timeouts),
-        mode=Mode(mode),
-        diff=diff,
-        store=store,
+        **{**plain, "mode": Mode(plain["mode"])},
     )
 
 

@@ -22,12 +22,13 @@ LOOK = 0.05
 ENDING = 60.0
 """Seconds that its runs may take to end; then the process ends without them."""
 
-Make = Callable[[Sequence[Path]], Services]
+Make = Callable[[Sequence[Path], Path], Services]
+"""Makes the engine for some recipes and the state of their project."""
 
 
 def main(make: Make, clock: Clock) -> None:
-    """Be an agent. Arguments: its socket, idle seconds, the descriptor to report to, directories of recipes."""
-    path, idle, report, *recipe_paths = sys.argv[1:]
+    """Be an agent. Arguments: socket, idle seconds, descriptor to report to, state, directories of recipes."""
+    path, idle, report, state, *recipe_paths = sys.argv[1:]
     if os.fork():
         os._exit(0)
     os.umask(0o077)
@@ -41,7 +42,8 @@ def main(make: Make, clock: Clock) -> None:
     except OSError as error:
         _report(int(report), f"{path}: {error.strerror}".encode())
         return
-    agent = Agent(listener, Path(path).stem, lambda: make([Path(each) for each in recipe_paths]), clock, float(idle))
+    recipes = [Path(each) for each in recipe_paths]
+    agent = Agent(listener, Path(path).stem, lambda: make(recipes, Path(state)), clock, float(idle))
     _obey(agent)
     _report(int(report), b"ready")
     _note(f"started, pid {os.getpid()}")

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opsflow.clock import Clock
 from opsflow.engine.agent import wire
 from opsflow.engine.agent.address import NoAgent, candidates, name_of, peer, runtime_directory
 
@@ -38,10 +37,9 @@ class Found:
 class Agents:
     """The agents of this user for one set of recipes: there is at most one that fits."""
 
-    def __init__(self, recipe_paths: Sequence[Path], clock: Clock, state: Path | None = None) -> None:
-        """``state`` is a directory for the socket where the usual ones cannot be used."""
+    def __init__(self, recipe_paths: Sequence[Path], state: Path) -> None:
+        """``state`` is the project's own directory: for what the engine remembers, and the last resort for sockets."""
         self._paths = recipe_paths
-        self._clock = clock
         self._state = state
 
     @property
@@ -51,7 +49,8 @@ class Agents:
         Raises:
             NoAgent: there is no place for it.
         """
-        return runtime_directory(os.environ, self._state) / f"{name_of(self._paths, os.environ)}.sock"
+        name = name_of([self._state, *self._paths], os.environ)
+        return runtime_directory(os.environ, self._state / "agent") / f"{name}.sock"
 
     def running(self) -> Found | None:
         """The one that runs; None when there is none.
@@ -59,7 +58,7 @@ class Agents:
         Raises:
             NoAgent: there is no place for one, or what answers there is not ours.
         """
-        if not any(any(place.glob("*.sock")) for place in candidates(os.environ, self._state)):
+        if not any(any(place.glob("*.sock")) for place in candidates(os.environ, self._state / "agent")):
             return None  # the usual case, and a cheap one
         return connect(self.path)
 
@@ -81,7 +80,9 @@ class Agents:
         """Start one and wait until it listens, or says why it does not. A second one gives way to the first."""
         read, write = os.pipe()
         try:
-            argv = [str(path), repr(idle), str(write), *(str(each.resolve()) for each in self._paths)]
+            self._state.mkdir(mode=0o700, exist_ok=True)
+            directories = (self._state, *self._paths)
+            argv = [str(path), repr(idle), str(write), *(str(each.resolve()) for each in directories)]
             with open(path.with_suffix(".log"), "ab", opener=_private) as log:
                 starter = subprocess.Popen(
                     [sys.executable, "-P", "-c", MAIN, *argv],
