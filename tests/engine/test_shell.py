@@ -242,14 +242,16 @@ class TestTime:
     def test_cancelled_before_the_shell_has_said_who_it_is(self, tmp_path: Path) -> None:
         cancel = threading.Event()
         cancel.set()
-        with pytest.raises(NoShell, match="cancelled"):
-            Shell(LocalConnection(("sleep", "2"), tmp_path), SystemClock(), Limits(lambda _: 1, 0, cancel))  # type: ignore[arg-type]
+        shell = Shell(LocalConnection(("sleep", "2"), tmp_path), SystemClock())  # type: ignore[arg-type]
+        exchange = shell.fetch(["true"], Limits(lambda _: 1, shell.now + 60, cancel))
+        assert exchange.stopped.startswith("cancelled")
+        shell.close()
 
     def test_a_login_shell_that_says_no(self, tmp_path: Path) -> None:
         limits = Limits(lambda _: 5, 0, threading.Event())
         refuse = ("sh", "-c", "echo This account is not available.; exit 1")
         with pytest.raises(NoShell, match="does not run commands.*This account is not available"):
-            Shell(LocalConnection(refuse, tmp_path), SystemClock(), limits)  # type: ignore[arg-type]
+            Shell(LocalConnection(refuse, tmp_path), SystemClock()).fetch(["true"], limits)  # type: ignore[arg-type]
 
 
 class TestFacts:
