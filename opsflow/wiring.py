@@ -74,7 +74,7 @@ def _engine(recipe_paths: Sequence[Path], clock: Clock, state: Path) -> Engine:
     from opsflow.engine import PyinfraEngine
     from opsflow.store.keep import FileKeep
 
-    return PyinfraEngine(recipe_paths, clock, keep=FileKeep(state / "memory.db"))
+    return PyinfraEngine(recipe_paths, clock, keep=FileKeep(state / "memory.db", clock))
 
 
 def _warn(text: str) -> None:
@@ -118,7 +118,7 @@ def _services(recipe_paths: Sequence[Path], state: Path) -> Services:
     from opsflow.store.keep import FileKeep
 
     clock = SystemClock()
-    connections, keep = Connections(clock), FileKeep(state / "memory.db")
+    connections, keep = Connections(clock), FileKeep(state / "memory.db", clock)
     return Services(PyinfraEngine(recipe_paths, clock, connections=connections, keep=keep), connections)
 
 

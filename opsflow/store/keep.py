@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
+
+from opsflow.clock import Clock
 
 FORMAT = 1
 """Another number in a file: it is started anew."""
@@ -62,8 +63,9 @@ class RamKeep:
 class FileKeep:
     """Keeps it in an SQLite file that only this user can read (ports.Keep)."""
 
-    def __init__(self, path: Path, entries: int = ENTRIES) -> None:
+    def __init__(self, path: Path, clock: Clock, entries: int = ENTRIES) -> None:
         self._path = path
+        self._clock = clock
         self._entries = entries
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -86,7 +88,7 @@ class FileKeep:
 
     def remember(self, values: Mapping[str, bytes]) -> None:
         """Keep the values; when that cannot be done, they are forgotten."""
-        now = time.time()  # noqa: TID251 - how long ago it was used, across processes
+        now = self._clock.now().timestamp()
         with self._lock:
             try:
                 connection = self._opened(make=True)
@@ -119,7 +121,7 @@ class FileKeep:
             if self._connection is not None:
                 if self._used:
                     with suppress(sqlite3.Error):
-                        self._write(self._connection, {}, time.time())  # noqa: TID251
+                        self._write(self._connection, {}, self._clock.now().timestamp())
                 self._connection.close()
             self._connection = None
 

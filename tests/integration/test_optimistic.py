@@ -50,7 +50,7 @@ def keep(tmp_path: Path) -> Path:
 def again(fleet: Fleet, keep: Path | None = None) -> None:
     """Another process, as far as the engine is concerned."""
     fleet.engine.close()
-    fleet.engine = PyinfraEngine([fleet.recipes], CLOCK, keep=FileKeep(keep) if keep else None)
+    fleet.engine = PyinfraEngine([fleet.recipes], CLOCK, keep=FileKeep(keep, CLOCK) if keep else None)
 
 
 def run(fleet: Fleet, machine: Machine, recipe: str, mode: Mode = Mode.RUN, **more: object) -> HostResult:
