@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 
 from opsflow.controller.configures import Configures
 from opsflow.controller.executor import Executor
+from opsflow.controller.places import Place
 from opsflow.controller.work import Work
 
 Job = Callable[[], None]
+MOST_THREADS = 100_000
 SLICE = 0.1
 """Seconds slept at once, so that a cancel is noticed soon."""
 
@@ -24,7 +27,9 @@ class Conductor:
         self._changed = threading.Condition(threading.RLock())
         self.executor = Executor(work)
         self.configures = Configures(work, self.executor, self._changed)
-        self._pool = ThreadPoolExecutor(max_workers=work.parts.parallel, thread_name_prefix="opsflow")
+        self._places = work.places
+        # A thread for each job that has begun: how many these are is for the places to say.
+        self._pool = ThreadPoolExecutor(max_workers=MOST_THREADS, thread_name_prefix="opsflow")
         self._active = 0
         self._error: BaseException | None = None
         work.records.on_membership = self.configures.membership_changed
@@ -38,6 +43,7 @@ class Conductor:
     ) -> None:
         if error is not None:
             self._work.cancel.set()
+            self._places.close()
         self._pool.shutdown(wait=True)
         self._work.records.on_membership = lambda name, online: None
         self._work.records.on_rebooted = lambda name: None
@@ -62,7 +68,7 @@ class Conductor:
         with self._changed:
             due = self.configures.due_in()
             if due != 0.0 and self._active:
-                self._changed.wait(timeout=due)
+                self._wait(due)
                 return True
         if due is None:
             return False
@@ -72,11 +78,24 @@ class Conductor:
             self._work.parts.clock.sleep(min(due, SLICE))
         return True
 
+    def _wait(self, due: float | None) -> None:
+        """Wait for news, at most until a configure is due or a place is to be lent."""
+        self._places.lend()
+        times = [each for each in (due, self._places.due_in()) if each is not None]
+        self._changed.wait(timeout=min(times, default=None))
+
     def _submit(self, job: Job) -> None:
         with self._changed:
             self._active += 1
-        future: Future[None] = self._pool.submit(job)
+        self._places.enter(partial(self._begin, job))
+
+    def _begin(self, job: Job, place: Place) -> None:
+        future: Future[None] = self._pool.submit(self._do, job, place)
         future.add_done_callback(self._done)
+
+    def _do(self, job: Job, place: Place) -> None:
+        with self._places.taken(place):
+            job()
 
     def _done(self, future: Future[None]) -> None:
         error = future.exception()

@@ -105,7 +105,7 @@ class Configures:
 
     def _run(self, command: Command) -> None:
         try:
-            with self._work.parts.locks.of(command.instance):
+            with self._work.places.holding(self._work.parts.locks.of(command.instance)):
                 if self._begin(command):
                     self._executor.run(command)
         finally:

@@ -19,8 +19,9 @@ from opsflow.model.machine import Machine
 from opsflow.model.result import HostResult, HostStatus
 from opsflow.model.snapshot import EventSnapshot, NodeSnapshot
 from opsflow.model.state import InstanceState, InstanceStatus
-from opsflow.ports import Bundle, HostJob
+from opsflow.ports import Bundle, HostEvent, HostJob, PhaseChanged
 
+_CONNECTING = "connecting"
 _EVENTS = {CommandType.ROLLBACK: LifecycleEvent.DEPLOY}
 
 
@@ -39,7 +40,7 @@ class Executor:
             command: a pending command that is committed.
             among: the statuses in which it makes sense; it is skipped in others.
         """
-        with self._parts.locks.of(command.instance):
+        with self._work.places.holding(self._parts.locks.of(command.instance)):
             if self._work.now(command).status.final:
                 return False
             if self._work.cancel.is_set():
@@ -68,8 +69,19 @@ class Executor:
             return False
         running = self._running(command, node)
         job = self.job(running, node, state.machine)
-        result = self._parts.engine.run(job, self._parts.observe.host, self._work.cancel)
+        result = self._on_the_host(job)
         return self._end(running, running, result, node=node)
+
+    def _on_the_host(self, job: HostJob) -> HostResult:
+        """Run it; as long as the host does not answer, its place may be lent."""
+        with self._work.places.reaching() as reaching:
+
+            def observe(event: HostEvent) -> None:
+                if isinstance(event, PhaseChanged):
+                    reaching(event.phase == _CONNECTING)
+                self._parts.observe.host(event)
+
+            return self._parts.engine.run(job, observe, self._work.cancel)
 
     def recipes(self, command: Command, state: InstanceState) -> tuple[str, ...]:
         """The run list of a command, as the stack binds it now."""

@@ -144,12 +144,20 @@ class Machines:
 
     def _answers(self, name: str, machine: Machine, deadline: float) -> bool:
         left = max(1.0, deadline - self._parts.clock.monotonic())
-        why_not = self._parts.engine.wait_ready(machine, self._parts.context.ssh, left, self._work.cancel)
+        why_not = self._wait_ready(machine, left)
         if why_not is None:
             return True
         if self._work.cancel.is_set():
             return False
         return self._not_started(name, f"it does not answer: {why_not}", unreachable=True)
+
+    def _wait_ready(self, machine: Machine, timeout: float) -> str | None:
+        """Until it accepts a login; while it takes its time, its place may be lent."""
+        with self._work.places.reaching() as reaching:
+            reaching(True)
+            why_not = self._parts.engine.wait_ready(machine, self._parts.context.ssh, timeout, self._work.cancel)
+            reaching(False)
+            return why_not
 
     def _not_started(self, name: str, why: str, *, unreachable: bool = False) -> bool:
         self._move(name, Trigger.START_FAILED, why)
@@ -194,7 +202,7 @@ class Machines:
         if machine is None:
             return self._lost(state.name, "its machine is gone", unreachable=False)
         left = max(1.0, deadline - self._parts.clock.monotonic())
-        why_not = self._parts.engine.wait_ready(machine, self._parts.context.ssh, left, self._work.cancel)
+        why_not = self._wait_ready(machine, left)
         if why_not is None:
             self._move(state.name, Trigger.REBOOTED if rebooting else Trigger.SEEN, "it answers again", machine=machine)
             return True

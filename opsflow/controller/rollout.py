@@ -54,6 +54,8 @@ class Rollout:
 
     def _stopped(self) -> bool:
         percent = self._work.options.fail_percent
+        if percent is None:
+            return bool(self._why_stopped)
         failed = len(self._work.failed(self._names))
         if fail_limit_exceeded(failed, len(self._names), percent):
             self._why_stopped = f"not begun: {failed} of {len(self._names)} failed, more than {percent:g} %"

@@ -12,6 +12,7 @@ from opsflow.controller.context import Outcome, RunOptions
 from opsflow.controller.digests import Digests
 from opsflow.controller.ledger import Ledger, News
 from opsflow.controller.parts import Parts
+from opsflow.controller.places import Places
 from opsflow.controller.records import Records
 from opsflow.controller.secrets import kept
 from opsflow.lifecycle.commands import BAD, advance, exit_code, run_status
@@ -51,6 +52,7 @@ class Work:
         self.options = options
         self.cancel = cancel
         self.bundles = bundles or Bundles(parts)
+        self.places = Places(parts.parallel, parts.clock)
         self.leaving: frozenset[str] = frozenset()
         """Instances that this request stops: they need no configure any more."""
         self._lock = threading.Lock()
