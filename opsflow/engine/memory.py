@@ -39,7 +39,7 @@ MOMENT = frozenset({"run", "command", "sent_at", "reason"})
 _MEMBERS = TypeAdapter(tuple[MemberSnapshot, ...])
 
 Expected = Mapping[str, tuple[tuple[str, FactAnswer], ...]]
-"""Operation -> the facts that it read after something had been written, in order."""
+"""Place of an operation -> the facts that it read after something had been written, in order."""
 
 
 class _Kept(BaseModel):

@@ -36,6 +36,8 @@ class CommandAnswer(Message):
     success: bool
     stdout: str = ""
     stderr: str = ""
+    partial: bool = False
+    """Whether some of its output may be missing, because nobody was there to hear it."""
 
 
 class FactStep(Message):
@@ -45,7 +47,7 @@ class FactStep(Message):
     key: str
     """The complete shell command, which identifies the fact."""
     mask: str = ""
-    """Which parts of the output may differ without meaning anything: `stat` hides the access time, `times` all three."""
+    """Which parts of the output may differ without meaning anything: `stat` hides the access time, `times` all."""
     answer: FactAnswer | None = None
     """What it is assumed to be here; None when that is what is known of it anyway."""
 
@@ -96,6 +98,25 @@ class UploadStep(Message):
 Step = Annotated[FactStep | CommandStep | UploadStep, Field(discriminator="kind")]
 
 
+class Barrier(Message):
+    """Something of an operation that no script for the host can do: what comes after it depends on how it ends."""
+
+    what: Literal["call", "download", "boot", "reconnect"]
+    display: str
+    """For people, and what must be the same for it to be the same barrier."""
+    read: str = ""
+    """A download: shell text that prints the file in base64."""
+    dest: str = ""
+    """A download: the file on this machine."""
+    delay: float = 0.0
+    interval: float = 1.0
+    timeout: float | None = None
+    answer: CommandAnswer | None = None
+    """A call: how it ended, when this plan was asked to make it."""
+    changes: str = ""
+    """A call: what later plans must find changed."""
+
+
 class OperationState(StrEnum):
     """How far the planner got with an operation."""
 
@@ -123,6 +144,8 @@ class PlannedOperation(Message):
     conditional: bool = False
     """It has an `_if`."""
     error: str = ""
+    place: str = ""
+    """Where the recipe calls it, and the how manyth it is there: the same on other hosts, where its name may differ."""
     attempt: int = 0
     """Its steps belong to this attempt; the earlier ones have failed, or a condition wanted another one."""
     retries: int = 0
@@ -135,6 +158,8 @@ class PlannedOperation(Message):
     """A command of this attempt has failed; those that are left run nevertheless, and then it is a failure."""
     open: bool = False
     """What follows its steps is known only when they have run: another attempt, or more steps."""
+    barrier: Barrier | None = None
+    """All before it has happened, and this is next; then it has no steps, and is open."""
 
     @property
     def identity(self) -> str:
@@ -160,6 +185,8 @@ class Outcome(Message):
     """Identity of the step that this happened to."""
     fact: FactAnswer | None = None
     command: CommandAnswer | None = None
+    changes: str = ""
+    """What a function of the recipe has changed in its process."""
 
 
 class PlanRequest(Message):
@@ -171,9 +198,15 @@ class PlanRequest(Message):
     known: dict[str, FactAnswer] = Field(default_factory=dict)
     """Facts by shell command: what to assume where nothing is proven."""
     expected: dict[str, tuple[tuple[str, FactAnswer], ...]] = Field(default_factory=dict)
-    """Per operation: what the facts are likely to be that it reads after something was written, in order."""
+    """Per place of an operation: what the facts that it reads after something was written are likely to be."""
     prepared: dict[str, FactAnswer] | None = None
     """Facts that recipe bodies read directly, pinned at their first answers once something ran."""
+    resumed: tuple[int, ...] = ()
+    """Operations that have changed something in an earlier run, which this one resumes."""
+    origin: str = ""
+    """The command that the resumed run was about; random names of pyinfra are the same as there."""
+    moment: str = ""
+    """The time of the resumed run."""
     seed: str = ""
     """A secret of the run; all chance in its recipes comes from it."""
     trace: tuple[tuple[Outcome, ...], ...] = ()
@@ -182,6 +215,8 @@ class PlanRequest(Message):
     """Per operation that began: its identity."""
     done: int = 0
     """Operations below this index are complete."""
+    call: int = -1
+    """The operation whose function may be called now; no plan calls one that it was not asked to call."""
     facts: tuple[str, ...] = ()
     """Only read these facts, such as ``server.Os``."""
     prepare_only: bool = False

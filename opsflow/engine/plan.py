@@ -10,24 +10,32 @@ import base64
 import inspect
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pyinfra.api.command import FileUploadCommand, PyinfraCommand, StringCommand
+from pyinfra.api.command import (
+    FileDownloadCommand,
+    FileUploadCommand,
+    FunctionCommand,
+    PyinfraCommand,
+    StringCommand,
+)
 from pyinfra.api.host import Host
 from pyinfra.api.state import StateStage
 from pyinfra.api.util import get_file_io
 from pyinfra.connectors.util import CommandOutput
 from pyinfra.context import ctx_config, ctx_host
 
-from opsflow.engine import adapter, quick, recipe, render, residue
-from opsflow.engine.adapter import FactFailed, Missing, NeedsResults, NotYet, Refused, Registered
-from opsflow.engine.attempts import Attempt, policy
+from opsflow.engine import adapter, calls, quick, recipe, render, residue
+from opsflow.engine.adapter import FactFailed, Missing, NeedsResults, NotYet, OutputLost, Refused, Registered
+from opsflow.engine.attempts import Attempt, Policy, policy
 from opsflow.engine.facts import read_facts
 from opsflow.engine.inputs import Inputs, note
 from opsflow.engine.messages import (
+    Barrier,
     CommandAnswer,
     CommandStep,
     FactAnswer,
@@ -59,6 +67,17 @@ TIMELESS = frozenset(
 ASSUMED_CHANGE = ["(not known yet)"]
 
 
+class AtBarrier(adapter.Stop):
+    """The plan ends here until this has been passed."""
+
+    def __init__(self, barrier: Barrier) -> None:
+        super().__init__(barrier.display)
+        self.barrier = barrier
+
+
+CHANGED_BEFORE = ["(run before)"]
+
+
 class Planner:
     """Makes one HostPlan; used once, since pyinfra's contexts belong to the process."""
 
@@ -74,8 +93,13 @@ class Planner:
         self._steps: list[Step] | None = None
         self._facts: dict[str, Any] = {}
         self._residue = residue.of(self._roots)
-        self._stamp = ""
+        self._stamp = self._place = ""
+        self._places: list[str] = []
         self._passwords = Passwords()
+        self._called = False
+        self._front = False
+        """The operation is the next one to run: everything before it is real."""
+        self._number = 0
         self._writes = False
         """Something is written before the present position that has not been written yet."""
         self._likely: list[tuple[str, FactAnswer]] | None = None
@@ -109,7 +133,8 @@ class Planner:
             and not chance_used()
             and not used
             and not self._mentions_time()
-            and not self._passwords.values,
+            and not self._passwords.values
+            and not self._called,
         )
 
     def _mentions_time(self) -> bool:
@@ -118,8 +143,9 @@ class Planner:
 
     def _run(self) -> None:
         node = self._request.node
-        moment = datetime.fromisoformat(node.event.sent_at) if node.event.sent_at else datetime.fromtimestamp(0, UTC)
-        self._stamp = adapter.pin_time_and_ids(moment, f"{node.event.command}:{node.name}")
+        sent_at = self._request.moment or node.event.sent_at
+        moment = datetime.fromisoformat(sent_at) if sent_at else datetime.fromtimestamp(0, UTC)
+        self._stamp = adapter.pin_time_and_ids(moment, f"{self._request.origin or node.event.command}:{node.name}")
         pin_chance(self._request.seed or "no run")
         used.clear()
         functions = recipe.load(self._request.recipes, [root.rstrip("/") for root in self._roots])
@@ -128,6 +154,7 @@ class Planner:
         quick.forget(self._roots)
         state = adapter.make_state(node.name, groups, data, self._roots)
         self._passwords = state.passwords
+        self._state = state
         host = next(iter(state.inventory))
         host.connector = adapter.PlanConnector(state, host, self._answer)
         host.connected = True
@@ -171,6 +198,7 @@ class Planner:
 
     def _generate(self, state: adapter.PlanState, host: Host) -> None:
         stopped = False
+        self._places = _places(state.registered)
         for index, operation in enumerate(state.registered):
             if stopped:
                 self._note(index, operation, OperationState.BARRIER, [])
@@ -189,7 +217,8 @@ class Planner:
         """Plan one operation; True when nothing after it can be planned."""
         steps = self._steps = []
         self._current = operation
-        self._likely = None
+        self._front = index == self._request.done
+        self._place, self._likely = self._places[index], None
         adapter.captured_warnings()
         try:
             attempt = self._attempts(operation, host, complete)
@@ -201,6 +230,14 @@ class Planner:
         except NeedsResults:
             self._note(index, operation, OperationState.BARRIER, [])
             return True
+        except AtBarrier as stop:
+            if steps or self._front:
+                barrier = None if steps else stop.barrier
+                place = {"attempt": self._number, "open": True, "barrier": barrier}
+                self._note(index, operation, OperationState.PLANNED, steps, **place)
+            else:
+                self._note(index, operation, OperationState.BARRIER, [])
+            return True
         except recipe.RecipeProblem:
             raise
         except (Refused, FactFailed, Exception) as error:
@@ -210,8 +247,9 @@ class Planner:
         known = {"attempt": attempt.number, "failed": attempt.error and not complete, "open": more}
         self._note(index, operation, OperationState.PLANNED, steps, **known)
         real = complete or not any(not isinstance(step, FactStep) for step in steps)
-        output = CommandOutput(attempt.lines) if real else NotYet()
-        self._complete(operation, not attempt.error, attempt.commands, output, attempt.number, rules.retries)
+        output = (OutputLost if attempt.partial else CommandOutput)(attempt.lines) if real else NotYet()
+        commands = attempt.commands or (CHANGED_BEFORE if index in self._request.resumed else [])
+        self._complete(operation, not attempt.error, commands, output, attempt.number, rules.retries)
         return False
 
     def _attempts(self, operation: Registered, host: Host, complete: bool) -> Attempt:
@@ -220,14 +258,32 @@ class Planner:
         number = 0
         while True:
             attempt = Attempt(number)
-            for command in operation.data.command_generator():
-                attempt.commands.append(command)
-                attempt.add(self._step(command, operation, complete))
-                if attempt.error and not rules.continues:
-                    break
+            self._number = number
+            if operation.operation == "files.get" and any(outcome.command for outcome in self._replay):
+                # On this machine it is not as it was: the file is there now.
+                self._downloaded(attempt)
+            else:
+                self._attempt(attempt, operation, rules, complete)
             if self._steps or not attempt.again(rules, host.name, operation.title, print):
                 return attempt
             number += 1
+
+    def _attempt(self, attempt: Attempt, operation: Registered, rules: Policy, complete: bool) -> None:
+        for command in operation.data.command_generator():
+            attempt.commands.append(command)
+            attempt.add(
+                CommandAnswer(success=True) if calls.idle(command) else self._step(command, operation, complete)
+            )
+            if attempt.error and not rules.continues:
+                return
+
+    def _downloaded(self, attempt: Attempt) -> None:
+        while self._replay:
+            outcome = self._replay.pop(0)
+            if outcome.command is not None:
+                attempt.commands.append("download")
+                attempt.add(outcome.command)
+                return
 
     def _broken(self, index: int, operation: Registered, error: BaseException) -> bool:
         """Its generator failed: for good when everything before it is real, else it waits for real results."""
@@ -247,10 +303,14 @@ class Planner:
     def _step(self, command: PyinfraCommand, operation: Registered, complete: bool) -> CommandAnswer | None:
         """Take what happened to a yielded command from the trace, or add it to the plan (None)."""
         outcome = self._replay.pop(0) if self._replay else None
+        if isinstance(command, FunctionCommand) and outcome is not None:
+            calls.restore(command, outcome.changes)
         if complete:
             # Its commands may differ now: it has run as it was, and nothing of it will run again.
             render.given(operation.arguments.get("_stdin"))  # which the command has read, if it is a stream
             return _command(outcome, operation)
+        if isinstance(command, FunctionCommand | FileDownloadCommand):
+            return self._at_barrier(command, operation, outcome)
         step = self._planned(command, operation)
         if outcome is not None:
             if outcome.step != step.identity:
@@ -261,10 +321,46 @@ class Planner:
         self._assumed = self._writes = True
         return None
 
-    def _planned(self, command: PyinfraCommand, operation: Registered) -> Step:
+    def _at_barrier(
+        self, command: FunctionCommand | FileDownloadCommand, operation: Registered, outcome: Outcome | None
+    ) -> CommandAnswer:
+        """What came of a barrier, or the end of the plan until it has been passed."""
+        arguments = self._arguments(command, operation)
+        if isinstance(command, FileDownloadCommand):
+            barrier = _download(command, arguments)
+        else:
+            barrier = calls.barrier_of(command)
+        if outcome is not None:
+            if outcome.step != barrier.display:
+                raise recipe.RecipeProblem(_unsteady(operation))
+            return _command(outcome, operation)
+        if isinstance(command, FunctionCommand) and barrier.what == "call" and self._may_call:
+            barrier = self._call(command, operation, barrier, arguments)
+        raise AtBarrier(barrier)
+
+    @property
+    def _may_call(self) -> bool:
+        return self._front and not self._steps and self._request.call == self._request.done
+
+    def _call(
+        self, command: FunctionCommand, operation: Registered, barrier: Barrier, arguments: dict[str, Any]
+    ) -> Barrier:
+        host = next(iter(self._state.inventory))
+        where = (operation.recipe, self._roots)
+        self._called = self._state.calling = True
+        try:
+            answer, changes = calls.called(command, self._state, host, arguments.get("_timeout"), where)
+        finally:
+            self._state.calling = False
+        return barrier.model_copy(update={"answer": answer, "changes": changes})
+
+    def _arguments(self, command: PyinfraCommand, operation: Registered) -> dict[str, Any]:
         arguments = {**adapter.connector_arguments(operation.arguments), **command.connector_arguments}
         adapter.refuse_arguments(arguments)
-        arguments = self._passwords.named(arguments)
+        return self._passwords.named(arguments)
+
+    def _planned(self, command: PyinfraCommand, operation: Registered) -> Step:
+        arguments = self._arguments(command, operation)
         timeout = arguments.get("_timeout") or None
         if isinstance(command, StringCommand):
             codes = arguments.get("_success_exit_codes")
@@ -283,6 +379,11 @@ class Planner:
     def _answer(self, key: str) -> FactAnswer:
         if self._steps is None:
             return self._answer_prepare(key)
+        if self._state.calling:
+            raise Refused(
+                "a function cannot read facts or run commands on the host; "
+                "read what it needs in the recipe, or run it in an operation and use its output"
+            )
         if self._replay:
             outcome = self._replay.pop(0)
             if outcome.fact is None or outcome.step != key:
@@ -310,8 +411,7 @@ class Planner:
         if not self._writes:
             return None
         if self._likely is None:
-            identity = _noted(0, self._current).identity
-            self._likely = list(self._request.expected.get(identity, ()))
+            self._likely = list(self._request.expected.get(self._place, ()))
         for number, (fact, answer) in enumerate(self._likely):
             if fact == key:
                 del self._likely[: number + 1]
@@ -330,7 +430,8 @@ class Planner:
     # ------------------------------------------------------------------ notes
 
     def _note(self, index: int, operation: Registered, state: OperationState, steps: list[Step], **more: Any) -> None:
-        self._operations.append(_noted(index, operation, state=state, steps=tuple(steps), **more))
+        place = self._places[index]
+        self._operations.append(_noted(index, operation, state=state, steps=tuple(steps), place=place, **more))
 
 
 def _inventory(node: NodeSnapshot) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -338,6 +439,17 @@ def _inventory(node: NodeSnapshot) -> tuple[tuple[str, ...], dict[str, Any]]:
     mine = next((member.data for member in node.members if member.name == node.name), {})
     variables = {key: value for key, value in mine.get("variables", {}).items() if not key.startswith(CONNECTION)}
     return tuple(dict.fromkeys((*node.layers, *mine.get("groups", ())))), {**variables, **node.attributes}
+
+
+def _places(operations: Sequence[Registered]) -> list[str]:
+    """Where each of them stands in the recipes, and the how manyth it is there: the same on every host."""
+    counted: Counter[str] = Counter()
+    places = []
+    for operation in operations:
+        place = f"{operation.operation} {operation.file}:{operation.line}"
+        counted[place] += 1
+        places.append(f"{place} {counted[place]}")
+    return places
 
 
 def _noted(index: int, operation: Registered, **more: Any) -> PlannedOperation:
@@ -367,6 +479,14 @@ def _command(outcome: Outcome | None, operation: Registered) -> CommandAnswer:
 def _unsteady(operation: Registered, how: str = "gave other commands for the same facts") -> PlanFailure:
     message = f"operation '{operation.name}' {how}: it depends on something that changes during the run"
     return PlanFailure(message=message, file=operation.file, line=operation.line, recipe=operation.recipe)
+
+
+def _download(command: FileDownloadCommand, arguments: dict[str, Any]) -> Barrier:
+    if not isinstance(command.dest, str):
+        raise Refused("downloading into anything but a file is not supported")
+    dest = os.path.abspath(command.dest)  # noqa: PTH100 - keeps the links in it
+    read = render.download(command.src, arguments)
+    return Barrier(what="download", display=f"download {command.src} to {dest}", read=read, dest=dest)
 
 
 def _upload(command: FileUploadCommand, arguments: dict[str, Any], timeout: float | None) -> UploadStep:

@@ -8,10 +8,11 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 from opsflow.clock import Clock
-from opsflow.engine.barriers import Attempts, TooLate, goes_on, tried_in_vain
+from opsflow.engine.barriers import Attempts, Barriers, TooLate, goes_on, tried_in_vain
 from opsflow.engine.exchange import Exchange, Heard, Limits, Listener
 from opsflow.engine.memory import NOVICE, Expected, Experience, Learned, Recalled
 from opsflow.engine.messages import (
+    Barrier,
     CommandAnswer,
     FactAnswer,
     FactStep,
@@ -23,9 +24,10 @@ from opsflow.engine.messages import (
     Step,
 )
 from opsflow.engine.report import Report
+from opsflow.engine.resume import Earlier, Lifeline
 from opsflow.engine.script import Program, compile_operations
 from opsflow.engine.session import ConnectError, Connection, LinkLost, ShellEnded, Why
-from opsflow.engine.shell import HostBusy, NoShell, Shell
+from opsflow.engine.shell import HostBusy, Interrupted, NoShell, Shell
 from opsflow.model.result import HostResult, HostStatus
 from opsflow.ports import HostJob, HostObserver, PhaseChanged
 
@@ -59,6 +61,7 @@ class Progress:
     prepared: dict[str, FactAnswer] | None = None
     trace: list[list[Outcome]] = field(default_factory=list)
     began: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
     done: int = 0
 
     @property
@@ -71,6 +74,7 @@ class Progress:
         if len(self.trace) <= operation.index:
             self.trace.append([])
             self.began.append(operation.identity)
+            self.places.append(operation.place)
         return self.trace[operation.index]
 
 
@@ -107,6 +111,13 @@ class HostRun:
         deadline = clock.monotonic() + job.timeouts.run
         self._limits = Limits(lambda _: job.timeouts.command, deadline, cancel)
         self._attempts = Attempts(clock, self._limits, self._report.say)
+        self._barriers = Barriers(clock, self._limits, self._read, self._reopen)
+        self._call = -1
+        self._lifeline = Lifeline(
+            job, open_shell=self._new_shell, clock=clock, limits=self._limits, observe=observe, count=self._report.count
+        )
+        self._earlier = Earlier(None, clock)
+        self._shell: Shell
 
     def run(self) -> HostResult:
         """The result; whatever happens on the host, it is a result."""
@@ -124,7 +135,7 @@ class HostRun:
             return self._report.result(HostStatus.CANCELLED if cancelled else HostStatus.FAILED, str(error))
         except Ended as end:
             return self._report.result(end.status, str(end))
-        except TooLate as why:
+        except (TooLate, Interrupted) as why:
             cancelled = self._cancel.is_set()
             return self._report.result(HostStatus.CANCELLED if cancelled else HostStatus.TIMEOUT, str(why))
         except Exception as error:  # noqa: BLE001 - other hosts must not suffer from what goes wrong with this one
@@ -134,48 +145,79 @@ class HostRun:
     def _open(self) -> Shell:
         self._phase("connecting")
         with self._report.timed("connect"):
-            connection = self._connect()
-            shell, connection.shell = connection.shell, None
-            if isinstance(shell, Shell):
-                shell.begin()
-                return shell
             try:
-                return Shell(connection, self._clock)
+                return self._new_shell()
             except LinkLost:
                 # A connection that was kept from an earlier run may be dead unnoticed; nothing has run yet.
-                return Shell(self._connect(), self._clock)
+                return self._new_shell()
+
+    def _new_shell(self) -> Shell:
+        connection = self._connect()
+        shell, connection.shell = connection.shell, None
+        if isinstance(shell, Shell):
+            shell.begin()
+            return shell
+        return Shell(connection, self._clock)
 
     def _on(self, shell: Shell) -> None:
+        self._shell = shell
         try:
             if self._report.running:
-                job = self._job
-                shell.lock(f"{job.store}:{job.node.stack}/{job.node.name}", job.epoch, job.run or "-")
+                self._earlier = Earlier(self._lifeline.begin(shell), self._clock)
+                if self._earlier.origin:
+                    self._first = None  # it was made without what is known now
             self._go(shell)
         finally:
-            if shell.leave(self._limits):
-                shell.connection.shell = shell
-            self._report.count(shell)
+            if self._shell.leave(self._limits):
+                self._shell.connection.shell = self._shell
+            self._report.count(self._shell)
 
     def _go(self, shell: Shell) -> None:
         self._recall(shell)
         while True:
-            plan = self._next_plan()
-            shell.know(plan.passwords)
-            if plan.missing:
-                self._kept = None
-                self._fetch(shell, [fact.key for fact in plan.missing])
-                continue
-            if not self._report.running:
-                self._report.would(plan, lambda key: self._read(shell, key))
-                return
-            if self._ship(shell, plan):
-                self._experience.learn(learned(self._progress, self._kept))
-                return
+            try:
+                if self._round(self._shell):
+                    return
+            except LinkLost as lost:
+                self._shell = self._lifeline.again(self._shell, lost)
+                self._progress.fresh.clear()
+
+    def _round(self, shell: Shell) -> bool:
+        """Plan, and do the next thing that the plan asks for; True when nothing is left to do."""
+        plan = self._next_plan()
+        shell.know(plan.passwords)
+        if plan.missing:
+            self._kept = None
+            self._fetch(shell, [fact.key for fact in plan.missing])
+            return False
+        if not self._report.running:
+            self._report.would(plan, lambda key: self._read(shell, key))
+            return True
+        if self._settle(plan) or not self._ship(shell, plan):
+            return False
+        if not self._earlier.origin:
+            self._experience.learn(learned(self._progress, self._kept))
+        return True
+
+    def _settle(self, plan: HostPlan) -> bool:
+        """Take what an earlier run has done as done; True when there must be another plan."""
+        earlier, progress = self._earlier, self._progress
+        if earlier.last < progress.done:
+            return False
+        if progress.prepared is None:
+            progress.prepared = {key: progress.known[key] for key in plan.prepared}
+        before = earlier.changed
+        settled = earlier.settle(self._batch(plan.operations[progress.done :]))
+        for index, how in earlier.notes.items():
+            self._report.resumed(index, how, changed=index in earlier.changed)
+        if settled is not None:
+            self._account(list(settled.batch), (), settled.program, settled.exchange)
+        return settled is not None or earlier.changed != before
 
     def _recall(self, shell: Shell) -> None:
         """Start from what is remembered; a check starts from what is."""
         recalled = self._experience.recalled or self._experience.unseen()
-        if not self._report.running:
+        if not self._report.running or self._earlier.origin:
             recalled = Recalled(ask=tuple(recalled.facts))
         self._progress.known.update(recalled.facts)
         self._progress.expected = recalled.expected
@@ -216,6 +258,10 @@ class HostRun:
             "trace": tuple(tuple(outcomes) for outcomes in progress.trace),
             "began": tuple(progress.began),
             "done": progress.done,
+            "call": self._call,
+            "resumed": tuple(sorted(self._earlier.changed)),
+            "origin": self._earlier.origin,
+            "moment": self._earlier.moment,
         }
         return self._initial.model_copy(update=now)
 
@@ -255,13 +301,44 @@ class HostRun:
         if first or any(self._for_the_host(step) for operation in batch for step in operation.steps):
             if self._report.wants_diff:
                 self._report.diffs(batch, lambda key: self._read(shell, key))
-            return self._exchange(shell, batch, first, complete=len(batch) == len(rest))
+            all_ends = len(batch) == len(rest) and not any(each.open or each.failed for each in batch)
+            return self._exchange(shell, batch, first, complete=all_ends)
         for operation in batch:
             facts = (step for step in operation.steps if isinstance(step, FactStep))
             progress.outcomes(operation).extend(_fact(fact, progress.known) for fact in facts)
-            if not self._ended(operation):
-                return False
+            if operation.barrier is not None:
+                self._pass(operation, operation.barrier)
+            elif self._ended(operation):
+                continue
+            return False
         return len(batch) == len(rest)
+
+    def _pass(self, operation: PlannedOperation, barrier: Barrier) -> None:
+        """Do what no script can; what is known of the host is only assumed from here on."""
+        self._progress.fresh.clear()
+        if barrier.what == "call" and barrier.answer is None:
+            self._call = operation.index  # the next plan calls it
+            return
+        self._call = -1
+        self._report.begin(operation)
+        before = self._shell
+        with self._report.timed("host"):
+            answer, self._shell = self._barriers.meet(barrier, before)
+        if self._shell is not before:
+            self._report.count(before)
+        self._progress.wrote = True
+        outcome = Outcome(step=barrier.display, command=answer, changes=barrier.changes)
+        self._progress.outcomes(operation).append(outcome)
+        self._report.passed(operation, barrier, answer)
+        if not answer.success and not goes_on(operation):
+            self._report.operation_failed(operation)
+            self._failed(operation)
+
+    def _reopen(self) -> Shell:
+        """A new connection, after a reboot; the lock has gone with the old one."""
+        shell = self._new_shell()
+        self._lifeline.begin(shell)
+        return shell
 
     def _broken(self, operation: PlannedOperation) -> None:
         """The next operation has no plan: ask the host again for what was only assumed, else it is the end."""
@@ -309,6 +386,11 @@ class HostRun:
         limits = Limits(self._command_limit(batch, program), self._limits.deadline, self._cancel)
         with self._report.timed("host"):
             exchange = shell.run(program, limits, listener)
+        if exchange.lost is not None:
+            limit = limits.command
+            self._shell = self._lifeline.reattach(shell, exchange, batch=batch, program=program, limit=limit)
+            if first and not exchange.commands and exchange.miss is None:
+                progress.prepared = None
         return self._account(batch, first, program, exchange) and complete
 
     def _command_limit(self, batch: list[PlannedOperation], program: Program) -> Callable[[int], float]:
@@ -354,6 +436,8 @@ class HostRun:
     ) -> bool:
         outcomes = self._progress.outcomes(operation)
         for index, step in enumerate(operation.steps):
+            if exchange.until is not None and (position, index) >= exchange.until:
+                return False
             if exchange.miss == (position, index):
                 assert isinstance(step, FactStep)  # noqa: S101 - only facts are verified
                 self._missed(step.key)
@@ -434,7 +518,7 @@ def learned(progress: Progress, plan: HostPlan | None) -> Learned:
     expected: dict[str, tuple[tuple[str, FactAnswer], ...]] = {}
     met = progress.met | set(progress.prepared or ())
     written = False
-    for identity, outcomes in zip(progress.began, progress.trace, strict=True):
+    for place, outcomes in zip(progress.places, progress.trace, strict=True):
         after = []
         for outcome in outcomes:
             if outcome.fact is None:
@@ -443,7 +527,7 @@ def learned(progress: Progress, plan: HostPlan | None) -> Learned:
             if written:
                 after.append((outcome.step, outcome.fact))
         if after:
-            expected[identity] = tuple(after)
+            expected[place] = tuple(after)
     last = {key: progress.known[key] for key in progress.known if key in met}
     steady = all(progress.first.get(key, answer) == answer for key, answer in last.items())
     certain = not progress.wrote or met <= progress.fresh
@@ -466,4 +550,5 @@ def _answer(heard: Heard, succeeded: bool) -> CommandAnswer:
         success=succeeded,
         stdout=bytes(heard.stdout).decode(errors="backslashreplace"),
         stderr=bytes(heard.stderr).decode(errors="backslashreplace"),
+        partial=heard.partial,
     )
