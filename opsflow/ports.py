@@ -157,6 +157,8 @@ class HostJob:
     diff: bool = False
     store: str = ""
     """The store whose epoch this is. On the host, an older epoch of the same store is a leftover and is ended."""
+    resumes: tuple[str, ...] = ()
+    """Commands whose controller died while they ran and of which this one is another attempt, newest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,8 @@ class Engine(Protocol):
     Obligations:
         - A failing, hanging or vanishing host is a :class:`HostResult`, never an exception, and delays no other host.
         - Nothing of a run list runs on a host after its first failed command.
+        - What a resumed command did is read back from the host: an operation that has ended is not run again, and
+          one that still runs is waited for.
         - Host keys are strict: no byte of a recipe is sent to a host whose key is not the expected one.
         - A timed-out or cancelled command is killed on the host.
         - Output, errors and results are redacted with ``job.node.secrets``.

@@ -45,11 +45,14 @@ class Attempt:
     lines: list[OutputLine] = field(default_factory=list)
     executed: int = 0
     error: bool = False
+    partial: bool = False
+    """Whether some of its output may be missing."""
 
     def add(self, outcome: CommandAnswer | None) -> None:
         """Note how a command ended; None: it has not run yet and is assumed to succeed."""
         if outcome is not None:
             self.lines += _output(outcome)
+            self.partial = self.partial or outcome.partial
         if outcome is None or outcome.success:
             self.executed += 1
         else:

@@ -63,6 +63,8 @@ class Exchange:
     commands: dict[int, Heard] = field(default_factory=dict)
     miss: tuple[int, int] | None = None
     """(operation, step) of a fact that was not as assumed; nothing after it has run."""
+    until: tuple[int, int] | None = None
+    """(operation, step) from which on nothing is known, when the script was not heard to its end."""
     words: list[list[str]] = field(default_factory=list)
     """Frames of other kinds."""
     stopped: str = ""

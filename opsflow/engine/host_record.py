@@ -38,7 +38,7 @@ _spill() {
 _keep() {
   : >"$_D/stop"
   exec >/dev/null
-  [ -z "$_J" ] || (umask 077; tail -c 1000000 >"$_J.$1")
+  [ -z "$_J" ] || (umask 077; tail -c 1000000 >"${_J%/*}/$$.$1")
   cat
 }
 _begin() {
@@ -50,10 +50,10 @@ _begin() {
       if _mine "${_J%/*}" && [ -f "$_J" ] && [ ! -L "$_J" ]; then break; fi
       _J=
     done
-    if [ -n "$_J" ]; then rm -f "$_J.o" "$_J.e"
-    else for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do _place "$_d" && break; _J=; done; fi
+    if [ -z "$_J" ]; then for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do _place "$_d" && break; _J=; done; fi
   fi
   if [ -z "$_jo" ]; then
+    [ ! -e "${_J%/*}/$$.o" ] || rm -f "${_J%/*}/$$.o" "${_J%/*}/$$.e"
     { trap '' PIPE; cat || _keep o; } <"$_D/O" >&3 3>&- 4>&- & _jo=$!
     { trap '' PIPE; cat || _keep e; } <"$_D/E" >&4 3>&- 4>&- & _je=$!
     exec 3>"$_D/O" 4>"$_D/E"
@@ -147,6 +147,6 @@ def attend(name: str, seconds: int) -> str:
     return f"{ATTEND}_attend {shlex.quote(name)} {seconds}"
 
 
-def rest(name: str, stream: str) -> str:
-    """A fact: the end of the output that could not be sent; ``stream`` is "o" or "e"."""
-    return f"{ATTEND}_rest {shlex.quote(name)}.{stream}"
+def rest(pid: int, stream: str) -> str:
+    """A fact: the end of the output that a shell could not send any more; ``stream`` is "o" or "e"."""
+    return f"{ATTEND}_rest {pid}.{stream}"

@@ -193,6 +193,9 @@ _x() {
   exec 5>&- 6>&-
   _note "e $1 $_r"
   _m x "$1" "$_r"
+  # Time for the pumps to notice that nobody listens any more, after what took long.
+  read -r _jv _ </proc/uptime
+  [ $((${_jv%%.*} - ${_ju%%.*})) -lt 2 ] || sleep 0.05
   [ ! -e "$_D/stop" ] || { (sleep 1; kill "$_p" "$_q") 3>&- 4>&- & }
   wait "$_p"; _a=$?
   wait "$_q"; _b=$?

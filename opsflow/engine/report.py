@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from opsflow.engine.exchange import Heard
 from opsflow.engine.messages import (
+    Barrier,
+    CommandAnswer,
     CommandStep,
     FactAnswer,
     HostPlan,
@@ -34,6 +36,8 @@ from opsflow.redact import Redactor
 
 TAIL = 20
 """Lines of output in an error."""
+TOLD = 5
+"""Operations told of one by one in a line."""
 LONGEST_LINE = 8192
 DIFFED = 1_000_000
 """Bytes; a larger file is not compared."""
@@ -49,6 +53,10 @@ class _Operation:
     seconds: float = 0.0
     started: bool = False
     diff: str = ""
+    why: str = ""
+    """Why its last command was ended, if it was."""
+    resumed: str = ""
+    changed: bool = False
 
 
 class Report:
@@ -111,7 +119,10 @@ class Report:
 
     def command_started(self, batch: Sequence[PlannedOperation], place: tuple[int, int]) -> None:
         """A command of an operation begins: say so once for each operation."""
-        operation = batch[place[0]]
+        self.begin(batch[place[0]])
+
+    def begin(self, operation: PlannedOperation) -> None:
+        """An operation does something: say so once."""
         working = self._working.setdefault(operation.index, _Operation())
         if not working.started:
             working.started = True
@@ -159,16 +170,32 @@ class Report:
                 stdout_bytes=heard.stdout_bytes,
                 stderr_bytes=heard.stderr_bytes,
                 duration=round(seconds, 6),
-                detail=heard.killed,
+                detail=heard.killed or heard.note,
             )
         )
+        working.why = heard.killed
         codes = step.success_codes if isinstance(step, CommandStep) else (0,)
         return not heard.killed and heard.exit_code in codes
 
+    def resumed(self, index: int, how: str, *, changed: bool) -> None:
+        """An earlier run has something to do with an operation: what was decided."""
+        working = self._working.setdefault(index, _Operation())
+        working.resumed, working.changed = how, changed
+
+    def passed(self, operation: PlannedOperation, barrier: Barrier, answer: CommandAnswer) -> None:
+        """Note how something ended that was no command on the host."""
+        working = self._working.setdefault(operation.index, _Operation())
+        why = self._text(answer.stderr.strip())
+        working.commands.append(
+            CommandOutput(command=self._text(barrier.display), exit_code=None if why else 0, detail=why)
+        )
+        working.why = why.partition("\n")[0]
+
     def operation_ended(self, operation: PlannedOperation) -> None:
         """An operation ran to its end."""
-        commands = self._working.get(operation.index, _Operation()).commands
-        self._end(operation, OperationStatus.CHANGED if commands else OperationStatus.UNCHANGED)
+        working = self._working.get(operation.index, _Operation())
+        changed = working.commands or working.changed
+        self._end(operation, OperationStatus.CHANGED if changed else OperationStatus.UNCHANGED)
 
     def operation_failed(self, operation: PlannedOperation) -> None:
         """A command of an operation failed."""
@@ -176,7 +203,7 @@ class Report:
         if not operation.ignore_errors:
             commands = self._working[operation.index].commands
             last = next((each for each in reversed(commands) if each.exit_code != 0 or each.detail), commands[-1])
-            how = last.detail or f"exit code {last.exit_code}"
+            how = self._working[operation.index].why or f"exit code {last.exit_code}"
             self.detail = self._text(f"operation '{operation.name}' failed: {how}")
             self._error = self._story(operation, how, last)
 
@@ -216,6 +243,7 @@ class Report:
             duration=round(working.seconds, 6),
             commands=tuple(working.commands),
             diff=self._text(working.diff),
+            detail=working.resumed,
         )
 
     def _story(self, operation: PlannedOperation, how: str, command: CommandOutput | None) -> str:
@@ -238,8 +266,9 @@ class Report:
             self.diffs(plan.operations, read)
         for operation in plan.operations:
             working = self._working.setdefault(operation.index, _Operation())
-            writes = [step for step in operation.steps if isinstance(step, CommandStep | UploadStep)]
-            working.commands = [CommandOutput(command=self._text(_display(step))) for step in writes]
+            writes = [_display(step) for step in operation.steps if isinstance(step, CommandStep | UploadStep)]
+            writes += [operation.barrier.display] if operation.barrier is not None else []
+            working.commands = [CommandOutput(command=self._text(text)) for text in writes]
             self._end(operation, _would(operation, bool(writes)))
 
     def diffs(self, operations: Sequence[PlannedOperation], read: Read) -> None:
@@ -273,6 +302,7 @@ class Report:
             status=status,
             detail=detail,
             error="" if status is HostStatus.OK else self._error or f"{self._name}: {detail}",
+            resumed=_resumed(self._results),
             operations=tuple(self._results[index] for index in sorted(self._results)),
             reads=self._reads,
             stats=RunStats(
@@ -294,6 +324,13 @@ class Report:
 
     def _text(self, value: str) -> str:
         return self._redactor.text(value)
+
+
+def _resumed(results: Mapping[int, OperationResult]) -> str:
+    """What an earlier run had to do with this one, in one line."""
+    told = [f"'{results[index].name}': {results[index].detail}" for index in sorted(results) if results[index].detail]
+    more = f"; and {len(told) - TOLD} more" if len(told) > TOLD else ""
+    return "; ".join(told[:TOLD]) + more
 
 
 def _would(operation: PlannedOperation, writes: bool) -> OperationStatus:

@@ -188,18 +188,22 @@ class Lifeline:
         for command in mine:
             heard = exchange.commands.setdefault(command.number, Heard(now))
             if heard.ended is None:
-                self._hear(shell, heard, command, now)
+                self._hear(heard, command, now)
+                self._listen(shell, heard, command.number, record.shell)
 
-    def _hear(self, shell: Shell, heard: Heard, command: Begun, now: float) -> None:
+    def _hear(self, heard: Heard, command: Begun, now: float) -> None:
         heard.ended = now
         heard.exited = heard.exited or now
         heard.partial = True
         heard.exit_code = command.code if heard.exit_code is None else heard.exit_code
         heard.killed = self._killed or UNKNOWN if heard.exit_code is None else ""
         heard.note = BROKEN
+
+    def _listen(self, shell: Shell, heard: Heard, number: int, pid: int) -> None:
+        """The end of its output, which its shell has kept."""
         limits = Limits(lambda _: 60.0, self._limits.deadline, self._limits.cancel)
         for stream in ("stdout", "stderr"):
-            text = rest_of(shell.rest(self._name, stream[3], limits), command.number)
+            text = rest_of(shell.rest(pid, stream[3], limits), number)
             heard.add(stream, text.encode(errors="backslashreplace"))
 
 

@@ -101,9 +101,9 @@ class Shell:
         answer = self._ask(host_record.attend(name, seconds), limits)
         return parse(answer.stdout) if answer.exit_code == 0 else None
 
-    def rest(self, name: str, stream: str, limits: Limits) -> str:
-        """The end of a stream that the record's shell could not send, frames and all."""
-        return self._ask(host_record.rest(name, stream), limits).stdout
+    def rest(self, pid: int, stream: str, limits: Limits) -> str:
+        """The end of a stream that another shell could not send, frames and all."""
+        return self._ask(host_record.rest(pid, stream), limits).stdout
 
     def _ask(self, key: str, limits: Limits) -> FactAnswer:
         exchange = self._exchange(script.fetch([key], self.numbers), limits)

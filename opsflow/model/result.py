@@ -59,6 +59,8 @@ class OperationResult(Model):
     commands: tuple[CommandOutput, ...] = ()
     diff: str = ""
     """Unified diff of the file that it writes, when asked for."""
+    detail: str = ""
+    """What was decided about it when an earlier run was resumed."""
 
     @property
     def changed(self) -> bool:
@@ -116,6 +118,8 @@ class HostResult(Model):
     """One line: why it is not ok."""
     error: str = ""
     """The whole story for the user: recipe file and line, operation, command, exit code, last lines of stderr."""
+    resumed: str = ""
+    """One line: what an earlier run had done, when its controller died and this one has resumed it."""
     operations: tuple[OperationResult, ...] = ()
     reads: Reads = Field(default_factory=Reads)
     stats: RunStats = Field(default_factory=RunStats)

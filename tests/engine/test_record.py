@@ -92,7 +92,8 @@ def kind(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 def noted(host: Host, name: str) -> None:
     """As under the lock, which the tests of this machine do not take."""
-    host.shell._channel.send(f"_u={os.getuid()} _jk={name} _jh='7 7.1 now'\n".encode())
+    host.fetch("true")
+    host.shell._first = f"_u={os.getuid()} _jk={name} _jh='7 7.1 now'\n"
 
 
 def lose(host: Host) -> None:
@@ -105,7 +106,8 @@ def lose(host: Host) -> None:
 def attended(kind: tuple[str, ...], cwd: Path, name: str, seconds: int = 10) -> tuple[Record | None, str, str]:
     with open_host(kind, cwd) as other:
         read = other.shell.attend(name, seconds, other.limits())
-        return read, other.shell.rest(name, "o", other.limits()), other.shell.rest(name, "e", other.limits())
+        pid = read.shell if read is not None else 0
+        return read, other.shell.rest(pid, "o", other.limits()), other.shell.rest(pid, "e", other.limits())
 
 
 class Lost:
@@ -121,8 +123,10 @@ class Lost:
             for i, text in enumerate(scripts)
         ]
         program = compile_operations(operations, self.host.shell.numbers, {}, fresh=())
-        self.host.shell.channel.send(program.text.encode())
+        self.host.shell.channel.send(f"{self.host.shell._first}{program.text}".encode())
         until((cwd / "begun").exists)
+        shells = [line.split() for line in (HOME / name).read_text().splitlines() if line.startswith("s ")]
+        self.directory = Path(shells[-1][6])
 
     def lose(self) -> None:
         lose(self.host)
@@ -150,7 +154,7 @@ class TestALostConnection:
         assert rest_of(out, 1).endswith("39999\n40000\n")
         assert rest_of(err, 1) in ("oops\n", ""), "at most what was on its way is missing"
         until(lambda: not alive(lost.pid))
-        assert not Path(lost.host.shell.directory).exists()
+        assert not lost.directory.exists()
 
     def test_a_silent_command(self, kind: tuple[str, ...], tmp_path: Path, name: str) -> None:
         lost = Lost(kind, tmp_path, name, "touch begun; sleep 1", "touch wrong")
@@ -185,7 +189,7 @@ class TestALostConnection:
         read, _, _ = lost.attend(1)
         assert read is not None
         assert (read.running, read.commands[-1].code) == (False, None)
-        assert not Path(lost.host.shell.directory).exists()
+        assert not lost.directory.exists()
 
     def test_a_daemon_that_keeps_the_output(self, kind: tuple[str, ...], tmp_path: Path, name: str) -> None:
         lost = Lost(kind, tmp_path, name, "touch begun; sleep 1; sleep 60 & echo $! >daemon; echo said", "touch wrong")

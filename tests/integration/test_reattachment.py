@@ -62,7 +62,7 @@ def phases(events: list[HostEvent]) -> list[str]:
 SLOW = """
 def setup(node):
     server.shell(name="First", commands="echo first >>/srv/log")
-    slow = "echo a >>/srv/log; echo one; touch /srv/begun; sleep {0}; echo two; echo b >>/srv/log; exit {1}"
+    slow = "echo a >>/srv/log; echo one; touch /srv/begun; sleep {0}; echo two; echo b >>/srv/log; sleep 0.2; exit {1}"
     server.shell(name="Slow", commands=[slow, "echo c >>/srv/log"])
     server.shell(name="Next", commands="echo next >>/srv/log")
 """
