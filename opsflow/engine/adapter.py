@@ -47,11 +47,7 @@ REFUSED_ARGUMENTS: Mapping[str, str] = {
 """Global arguments of pyinfra that are refused by name, with the way out."""
 
 REFUSED_OPERATIONS: Mapping[str, str] = {
-    "python.call": "a Python callback between operations is not supported yet",
-    "python.raise_exception": "raise the exception in the recipe itself",
-    "server.reboot": "use opsflow reboot",
-    "files.get": "downloading to the controller is not supported yet; use opsflow exec",
-    "files.rsync": "use files.sync, or deploy an app",
+    "files.rsync": "it would run rsync on this machine with keys of its own; use files.sync, or deploy an app",
 }
 """Operations of pyinfra that are refused by name, with the way out."""
 
@@ -97,6 +93,20 @@ class NotYet(CommandOutput):
     def stderr_lines(self) -> list[str]:
         """Reading it needs real results."""
         raise NeedsResults
+
+
+class OutputLost(CommandOutput):
+    """The output of an operation of which nobody heard all."""
+
+    @property
+    def stdout_lines(self) -> list[str]:
+        """Nothing may be decided by a part of it."""
+        raise Refused("this output is not known: the connection was lost, or the controller died, while it was printed")
+
+    @property
+    def stderr_lines(self) -> list[str]:
+        """Nothing may be decided by a part of it."""
+        return self.stdout_lines
 
 
 @dataclass(slots=True)
@@ -160,6 +170,8 @@ class PlanState(State):
     def __init__(self, inventory: Inventory, config: Config, roots: tuple[str, ...]) -> None:
         self.registered: list[Registered] = []
         self.passwords = Passwords()
+        self.calling = False
+        """A function of the recipe is being called."""
         self.recipe = ""
         self.directory: str | None = None
         self.fact_error = ""
@@ -177,6 +189,11 @@ class PlanState(State):
 
     def set_op_data_for_host(self, host: Host, op_hash: str, op_data: StateOperationHostData) -> None:
         """Note the operation, its name and the line of the recipe that called it."""
+        if self.is_executing:
+            raise Refused(
+                "an operation inside a function or another operation is not supported; "
+                "put it after it, with _if, or yield from its _inner"
+            )
         super().set_op_data_for_host(host, op_hash, op_data)
         # The only way to know the line.
         file, line, operation, timed = _caller(sys._getframe(1), self._roots)  # noqa: SLF001

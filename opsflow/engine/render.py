@@ -25,6 +25,9 @@ ESCALATION = (
 
 READ_FROM_STDIN = 'eval "$(cat)"'
 
+LARGEST_DOWNLOAD = 40_000_000
+"""Bytes; it is held in memory."""
+
 OWN_PROCESS = ("$$", "PPID", "BASHPID")
 """Commands that mention these get a shell of their own, so that they mean it and not the engine's."""
 
@@ -89,6 +92,14 @@ def upload(dest: str, arguments: Mapping[str, Any]) -> str:
 def read_file(path: str, arguments: Mapping[str, Any]) -> str:
     """Shell text that prints the file ``path``."""
     return escalated(_in_directory(f"cat -- {shlex.quote(path)}", arguments), arguments)
+
+
+def download(path: str, arguments: Mapping[str, Any]) -> str:
+    """Shell text that prints the file ``path`` in base64, unless it is too large for that."""
+    file = shlex.quote(path)
+    large = shlex.quote(f"{path}: larger than {LARGEST_DOWNLOAD} bytes; fetch it with scp or rsync")
+    text = f'[ "$(wc -c <{file})" -le {LARGEST_DOWNLOAD} ] || {{ [ ! -r {file} ] || echo {large} >&2; exit 1; }}'
+    return escalated(_in_directory(f"{{ {text}; base64 <{file}; }}", arguments), arguments)
 
 
 def escalated(text: str, arguments: Mapping[str, Any], stdin: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from engine_doubles import Recipes, scripts, snapshot
@@ -402,6 +403,146 @@ class TestStandardInput:
         assert "_stdin" in told
 
 
+class TestBarriers:
+    CALL = """
+        from pathlib import Path
+        from pyinfra.operations import python
+
+        def setup(node):
+            op = server.shell(name="First", commands="first")
+            seen = []
+            def look(more):
+                Path({log!r}).open("a").write(op.stdout + more)
+                {body}
+                seen.append(op.stdout)
+            python.call(name="Look", function=look, more="!")
+            server.shell(name="After", commands="after", _if=lambda: seen == ["out"])
+    """
+
+    def recipe(self, recipes: Recipes, body: str = "pass") -> Path:
+        log = recipes.directory / "log"
+        recipes.write("web.py", self.CALL.format(log=str(log), body=body))
+        return log
+
+    def front(self, recipes: Recipes, **more: object) -> HostPlan:
+        """The plan when the first operation has run."""
+        first = recipes.settle("web.setup").operations[0]
+        trace = (happened(first, CommandAnswer(success=True, stdout="out\n")),)
+        values = {"trace": trace, "began": (first.identity,), "done": 1, "prepared": {}}
+        return recipes.plan("web.setup", **(values | more))
+
+    def test_a_function_waits_for_what_is_before_it(self, recipes: Recipes) -> None:
+        log = self.recipe(recipes)
+        assert states(recipes.settle("web.setup")) == ["planned", "barrier", "barrier"]
+        assert states(recipes.settle("web.setup", call=1)) == ["planned", "barrier", "barrier"]
+        look = self.front(recipes).operations[1]
+        assert look.barrier is not None
+        assert (look.open, look.steps, look.barrier.what, look.barrier.answer) == (True, (), "call", None)
+        assert look.barrier.display == "call setup.look"
+        assert not log.exists()
+
+    def test_it_runs_once_and_what_it_changed_is_kept(self, recipes: Recipes) -> None:
+        log = self.recipe(recipes)
+        plan = self.front(recipes, call=1)
+        barrier = plan.operations[1].barrier
+        assert barrier is not None
+        assert barrier.answer == CommandAnswer(success=True)
+        assert not plan.lasting
+        outcome = Outcome(step=barrier.display, command=barrier.answer, changes=barrier.changes)
+        trace = (self.trace(recipes), (outcome,))
+        began = tuple(operation.identity for operation in plan.operations[:2])
+        for done in (1, 2):
+            later = recipes.plan("web.setup", trace=trace, began=began, done=done, prepared={})
+            assert scripts(later)[2] == ["after"]
+        assert log.read_text() == "out!"
+
+    def trace(self, recipes: Recipes) -> tuple[Outcome, ...]:
+        return happened(recipes.settle("web.setup").operations[0], CommandAnswer(success=True, stdout="out\n"))
+
+    @pytest.mark.parametrize(
+        ("body", "text"),
+        [
+            ("1 / 0", "ZeroDivisionError: division by zero (at "),
+            ("seen.append({1})", "the function keeps in 'seen' what later operations would not find there"),
+        ],
+    )
+    def test_a_function_that_fails(self, recipes: Recipes, body: str, text: str) -> None:
+        self.recipe(recipes, body)
+        barrier = self.front(recipes, call=1).operations[1].barrier
+        assert barrier is not None
+        assert barrier.answer is not None
+        assert not barrier.answer.success
+        assert text in barrier.answer.stderr
+        if "1 / 0" in body:
+            assert "web.py:12: 1 / 0)" in barrier.answer.stderr
+
+    @pytest.mark.parametrize(
+        ("body", "text"),
+        [
+            ("server.shell(commands='id')", "an operation inside a function"),
+            ("host.run_shell_command('id')", "a function cannot read facts or run commands"),
+        ],
+    )
+    def test_what_a_function_cannot_do(self, recipes: Recipes, body: str, text: str) -> None:
+        self.recipe(recipes, body)
+        look = self.front(recipes, call=1).operations[1]
+        assert look.state is OperationState.FAILED
+        assert text in look.error
+
+    def test_a_function_that_takes_too_long(self, recipes: Recipes) -> None:
+        recipes.write(
+            "web.py",
+            """
+            import time
+            from pyinfra.operations import python
+            def setup(node):
+                python.call(function=lambda: time.sleep(30), _timeout=1)
+            """,
+        )
+        barrier = recipes.plan("web.setup", call=0).operations[0].barrier
+        assert barrier is not None
+        assert barrier.answer is not None
+        assert barrier.answer.stderr.startswith("TimeoutError: it took more than 1 s")
+
+    def test_raising_an_exception(self, recipes: Recipes) -> None:
+        text = "from pyinfra.operations import python\ndef setup(node):\n"
+        recipes.write("web.py", f"{text}    python.raise_exception(ValueError, 'not today')\n")
+        barrier = recipes.plan("web.setup", call=0).operations[0].barrier
+        assert barrier is not None
+        assert barrier.answer == CommandAnswer(success=False, stderr="ValueError: not today\n")
+
+    def test_a_reboot(self, recipes: Recipes) -> None:
+        recipes.write("web.py", "def setup(node):\n    server.reboot(delay=2, interval=3, reboot_timeout=60)\n")
+        good = CommandAnswer(success=True)
+        outcomes: list[Outcome] = []
+        met = []
+        for _ in range(4):
+            operation = recipes.plan("web.setup", trace=(tuple(outcomes),), prepared={}).operations[0]
+            if operation.barrier is not None:
+                met.append((operation.barrier.what, operation.barrier.delay, operation.barrier.timeout))
+                outcomes.append(Outcome(step=operation.barrier.display, command=good))
+            for step in operation.steps:
+                met.append(("command", 0.0, None))
+                outcomes.append(Outcome(step=step.identity, command=good))
+        assert met == [("boot", 0.0, None), ("command", 0.0, None), ("reconnect", 2.0, 60.0)]
+        assert not operation.open
+
+    def test_a_download_stays_what_it_was(self, recipes: Recipes) -> None:
+        recipes.write("web.py", "def setup(node):\n    files.get(src='/etc/x', dest='got')\n")
+        plan = recipes.settle("web.setup")
+        first = plan.operations[0]
+        assert first.open
+        read = happened(first, *[FactAnswer(exit_code=0, stdout="") for _ in first.steps])
+        barrier = recipes.plan("web.setup", trace=(read,), prepared={}).operations[0].barrier
+        assert barrier is not None
+        assert barrier.dest == str(recipes.directory / "got")
+        (recipes.directory / "got").write_text("it is here now")
+        trace = ((*read, Outcome(step=barrier.display, command=CommandAnswer(success=True))),)
+        for done in (0, 1):
+            later = recipes.plan("web.setup", trace=trace, began=(first.identity,), done=done, prepared={})
+            assert (later.failure, states(later), later.operations[0].open) == (None, ["planned"], False)
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("argument", "text"),
@@ -425,9 +566,6 @@ class TestRefused:
     @pytest.mark.parametrize(
         "call",
         [
-            "python.call(function=print)",
-            "server.reboot()",
-            "files.get(src='/a', dest='b')",
             "files.rsync(src='.', dest='/b')",
         ],
     )
@@ -445,7 +583,7 @@ class TestRefused:
         assert "_sudoo" in failure.message
 
     def test_a_recipe_cannot_swallow_it(self, recipes: Recipes) -> None:
-        body = "def setup(node):\n    try:\n        server.reboot()\n    except Exception: ...\n"
+        body = "def setup(node):\n    try:\n        files.rsync(src='.', dest='/b')\n    except Exception: ...\n"
         recipes.write("web.py", body)
         assert recipes.plan("web.setup").failure is not None
 
