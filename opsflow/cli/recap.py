@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -58,14 +57,21 @@ def _by_instance(outcome: Outcome) -> dict[str, list[Command]]:
 
 def _row(name: str, commands: Sequence[Command], outcome: Outcome) -> Sequence[object]:
     results = [result for command in commands if (result := outcome.results.get(command.id))]
-    counted = Counter(operation.status for result in results for operation in result.operations)
-    changed = counted[OperationStatus.CHANGED] + counted[OperationStatus.WOULD_CHANGE] + counted[OperationStatus.MAYBE]
-    fine = changed + counted[OperationStatus.UNCHANGED] + counted[OperationStatus.IGNORED]
+    statuses = [operation.status for result in results for operation in result.operations]
+    changed, fine, failed = _count(statuses, _CHANGED), _count(statuses, _FINE), _count(statuses, _FAILED)
     unreachable = sum(result.status is HostStatus.UNREACHABLE for result in results)
     seconds = sum(_seconds(command) for command in commands)
-    failed = counted[OperationStatus.FAILED]
     verdict = "failed" if name in outcome.failures else _verdict(commands, results)
     return name, verdict, fine, changed, failed, unreachable, duration(seconds)
+
+
+_CHANGED = (OperationStatus.CHANGED, OperationStatus.WOULD_CHANGE, OperationStatus.MAYBE)
+_FINE = (*_CHANGED, OperationStatus.UNCHANGED, OperationStatus.IGNORED)
+_FAILED = (OperationStatus.FAILED,)
+
+
+def _count(statuses: Sequence[OperationStatus], among: Sequence[OperationStatus]) -> int:
+    return sum(status in among for status in statuses)
 
 
 def _seconds(command: Command) -> float:

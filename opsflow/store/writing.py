@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from sqlalchemy import Connection, Table, func, select, text
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import Insert, insert
 
 from opsflow.model.journal import JournalEntry
 from opsflow.ports import Changes, Lease
@@ -106,17 +107,26 @@ def write(connection: Connection, rows: Rows) -> tuple[JournalEntry, ...]:
 
 def _upsert(connection: Connection, table: Table, values: Sequence[Row], *key: str) -> None:
     """Insert, or replace in place: a row keeps its number, which is the order of creation."""
-    if not values:
-        return
+    if values:
+        connection.execute(_upserting(table, tuple(values[0]), key), list(values))
+
+
+@lru_cache
+def _upserting(table: Table, names: tuple[str, ...], key: tuple[str, ...]) -> Insert:
+    """Made once: it takes longer to say it than to do it."""
     statement = insert(table)
-    replaced = {name: statement.excluded[name] for name in values[0] if name not in key}
-    connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=replaced), list(values))
+    replaced = {name: statement.excluded[name] for name in names if name not in key}
+    return statement.on_conflict_do_update(index_elements=list(key), set_=replaced)
 
 
 def _bump(connection: Connection, stack: str) -> None:
-    statement = insert(schema.stacks).values(name=stack, version=1)
+    connection.execute(_bumping(), {"name": stack, "version": 1})
+
+
+@lru_cache
+def _bumping() -> Insert:
     bumped = {"version": schema.stacks.c.version + 1}
-    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=bumped))
+    return insert(schema.stacks).on_conflict_do_update(index_elements=["name"], set_=bumped)
 
 
 def _append(connection: Connection, rows: Rows) -> tuple[JournalEntry, ...]:
