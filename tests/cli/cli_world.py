@@ -88,7 +88,7 @@ class Program:
         self.engine = FakeEngine(self.clock)
         self.provider = FakeProvider(self.clock)
         self.adapters = Adapters(
-            engine=lambda paths, clock: self.engine,
+            engine=lambda paths, clock, state: self.engine,
             providers={**PROVIDERS, "fake": lambda stack, project: self.provider},
             sources=FakeSources,
             clock=self.clock,
