@@ -24,6 +24,8 @@ def lines(terminal: Terminal, command: Command, result: HostResult | None) -> It
     yield f"{prefix} {command.type}: {recipes}: {command.status}" + (f" ({command.reason})" if command.reason else "")
     for operation in result.operations if result else ():
         yield f"{prefix} {describe(operation)}"
+        if operation.detail:
+            yield f"{prefix}   {one_line(operation.detail)}"
         for output in operation.commands:
             for line in _output_lines(output):
                 yield f"{prefix}   {line}"

@@ -64,6 +64,11 @@ def aftermath(store: Store, stack: str, now: datetime) -> Aftermath:
     )
 
 
+def broken_off(command: Command) -> bool:
+    """Whether its controller died while it ran; its host may know more about it."""
+    return command.status is CommandStatus.FAILED and command.detail == _WHILE
+
+
 def settle(store: Store, clock: Clock, owner: str) -> None:
     """Close what is open in any stack, unless somebody is the writer and carries it out."""
     deadline = clock.monotonic() + _PATIENCE

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from opsflow.controller.effects import beginning_of, effect_of
 from opsflow.controller.ledger import News
+from opsflow.controller.resuming import Resuming
 from opsflow.controller.snapshots import AppsNow, node_snapshot
 from opsflow.controller.work import Work, changes_of
 from opsflow.errors import ExitCode, SourceError
@@ -32,6 +33,7 @@ class Executor:
         self._work = work
         self._parts = work.parts
         self._ssh = work.parts.context.ssh
+        self._resuming = Resuming(work.parts.store, work.parts.stack.name, work.run.id, work.parts.clock.now())
 
     def run(self, command: Command, *, among: frozenset[InstanceStatus] | None = None) -> bool:
         """Run a pending command to its end; whether it was successful.
@@ -70,6 +72,9 @@ class Executor:
         running = self._running(command, node)
         job = self.job(running, node, state.machine)
         result = self._on_the_host(job)
+        if result.resumed:
+            text = f"{running.type} on {running.instance} went on from an earlier run: {result.resumed}"
+            self._work.ledger.write(News.of(running, "command.resumed", text, resumes=list(job.resumes)))
         return self._end(running, running, result, node=node)
 
     def _on_the_host(self, job: HostJob) -> HostResult:
@@ -105,6 +110,7 @@ class Executor:
             mode=options.mode,
             diff=options.diff,
             store=self._parts.lease.store if self._parts.lease else "",
+            resumes=() if options.checking else self._resuming.of(command),
         )
 
     def _timeouts(self, command: Command, node: NodeSnapshot) -> Timeouts:

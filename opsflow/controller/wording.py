@@ -36,13 +36,13 @@ def clean_command(command: Command, clean: Clean) -> Command:
 def clean_result(result: HostResult, clean: Clean) -> HostResult:
     """The result of a run list without secrets."""
     operations = tuple(_clean_operation(operation, clean) for operation in result.operations)
-    texts = {"detail": clean(result.detail), "error": clean(result.error)}
+    texts = {"detail": clean(result.detail), "error": clean(result.error), "resumed": clean(result.resumed)}
     return result.model_copy(update={**texts, "operations": operations})
 
 
 def _clean_operation(operation: OperationResult, clean: Clean) -> OperationResult:
     commands = tuple(_clean_output(output, clean) for output in operation.commands)
-    texts = {"name": clean(operation.name), "diff": clean(operation.diff)}
+    texts = {name: clean(getattr(operation, name)) for name in ("name", "diff", "detail")}
     return operation.model_copy(update={**texts, "commands": commands})
 
 
