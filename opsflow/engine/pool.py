@@ -78,8 +78,11 @@ class PlannerPool:
 
     def _take(self, loaded: str) -> Worker | None:
         with self._lock:
-            waiting = self._idle.get(loaded)
-            return waiting.pop() if waiting else None
+            waiting = self._idle.get(loaded, [])
+            worker = waiting.pop() if waiting else None
+            if not waiting:
+                self._idle.pop(loaded, None)
+            return worker
 
     def _kept(self, worker: Worker, loaded: str, plan: HostPlan) -> HostPlan:
         """Keep the process for the next plan, if it can make one; at most as many wait as work at once."""

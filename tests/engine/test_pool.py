@@ -261,3 +261,20 @@ def test_nothing_is_left_open(recipes: Recipes) -> None:
         recipes.plan("fine.setup")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 8 << 20
+
+
+def test_processes_wait_for_many_states_of_the_recipes(recipes: Recipes) -> None:
+    """One that is in use when others come to wait is no reason to stumble."""
+    recipes.write("fine.py", "def setup(node):\n    server.shell(commands='true')\n")
+    pool = PlannerPool(size=1, timeout=20)
+    try:
+        request = recipes.request("fine.setup")
+        for loaded in ("a", "a", "b", "c", "a", "a", "c"):
+            assert pool.plan(request, loaded).failure is None
+        taken = pool._take("c")
+        assert taken is not None
+        taken.socket.close()
+        for loaded in ("d", "e"):
+            assert pool.plan(request, loaded).failure is None
+    finally:
+        pool.close()
