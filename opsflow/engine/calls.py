@@ -66,13 +66,18 @@ def called(
 ) -> tuple[CommandAnswer, str]:
     """Call the function as pyinfra does: what came of it, and what later plans must find changed, as JSON."""
     before = _shapes(command)
+    problem = ""
     try:
         with _limited(timeout):
-            success = _execute(command, state, host) is not False
-        after = _changed(before, _shapes(command))
+            if _execute(command, state, host) is False:
+                problem = "the function returned False\n"
     except Exception as error:  # noqa: BLE001 - a function may raise anything
-        return CommandAnswer(success=False, stderr=_told(recipe.failure(error, *where))), ""
-    return CommandAnswer(success=success, stderr="" if success else "the function returned False\n"), after
+        problem = _told(recipe.failure(error, *where))
+    try:
+        changes = _changed(before, _shapes(command))
+    except Forgotten as error:
+        changes, problem = "", problem or f"{error}\n"
+    return CommandAnswer(success=not problem, stderr=problem), changes
 
 
 def _execute(command: FunctionCommand, state: State, host: Host) -> Any:
