@@ -229,7 +229,8 @@ def make(path: Path, how: str) -> None:
         path.write_text(how)
         os.utime(path, (1, 1))
     elif how in ("link", "dangling"):
-        path.symlink_to("/etc/passwd" if how == "link" else "nowhere\nat all")
+        (path.parent / "linked-to").touch()
+        path.symlink_to("linked-to" if how == "link" else "nowhere\nat all")
     elif how == "directory":
         path.mkdir()
     elif how == "fifo":
