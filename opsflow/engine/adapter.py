@@ -344,6 +344,14 @@ def pin_time_and_ids(moment: datetime, seed: str) -> str:
     return stamp
 
 
+def sets_mode(operation: Registered) -> bool:
+    """Whether the operation gives its file a mode after it has written it."""
+    generator = operation.data.command_generator
+    cells = dict(zip(generator.__code__.co_freevars, generator.__closure__ or (), strict=True))
+    named = cells["kwargs"].cell_contents if "kwargs" in cells else {}
+    return bool(named.get("mode"))
+
+
 def connector_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The global arguments that shape a shell command."""
     return {key: arguments[key] for key in CONNECTOR_ARGUMENT_KEYS if key in arguments}

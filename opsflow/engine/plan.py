@@ -185,7 +185,7 @@ class Planner:
             except adapter.Stop as error:
                 raise recipe.RecipeProblem(recipe.failure(error, name, self._roots, message=str(error))) from None
             except BaseException as error:  # noqa: BLE001 - a recipe may raise anything
-                raise recipe.RecipeProblem(recipe.failure(error, name, self._roots)) from None
+                raise recipe.RecipeProblem(recipe.failure(error, name, self._roots, function=function)) from None
         return True
 
     def _enter(self, state: adapter.PlanState, function: recipe.RecipeFunction) -> None:
@@ -228,8 +228,7 @@ class Planner:
             self._complete(operation, True, ASSUMED_CHANGE, NotYet())
             return False
         except NeedsResults:
-            self._note(index, operation, OperationState.BARRIER, [])
-            return True
+            return self._awaits(index, operation)
         except AtBarrier as stop:
             if steps or self._front:
                 barrier = None if steps else stop.barrier
@@ -288,11 +287,19 @@ class Planner:
     def _broken(self, index: int, operation: Registered, error: BaseException) -> bool:
         """Its generator failed: for good when everything before it is real, else it waits for real results."""
         if self._assumed and not isinstance(error, Refused):
-            self._note(index, operation, OperationState.BARRIER, [])
+            return self._awaits(index, operation)
+        text = str(error) if isinstance(error, adapter.Stop) else recipe.describe(error)
+        notes = [line for line in adapter.captured_warnings() if line not in text]
+        self._note(index, operation, OperationState.FAILED, self._steps or [], error="\n".join([text, *notes]))
+        return True
+
+    def _awaits(self, index: int, operation: Registered) -> bool:
+        """How it goes on is known when its own first commands have run, or else when those before it have."""
+        steps = self._steps or []
+        if any(not isinstance(step, FactStep) for step in steps):
+            self._note(index, operation, OperationState.PLANNED, steps, attempt=self._number, open=True)
         else:
-            text = str(error) if isinstance(error, adapter.Stop) else recipe.describe(error)
-            notes = [line for line in adapter.captured_warnings() if line not in text]
-            self._note(index, operation, OperationState.FAILED, self._steps or [], error="\n".join([text, *notes]))
+            self._note(index, operation, OperationState.BARRIER, [])
         return True
 
     def _complete(
@@ -371,7 +378,7 @@ class Planner:
                 success_codes=tuple(codes) if codes else (0,),
             )
         if isinstance(command, FileUploadCommand):
-            return _upload(command, arguments, timeout)
+            return _upload(command, arguments, timeout, private=adapter.sets_mode(operation))
         raise Refused(f"{type(command).__name__} is not supported")
 
     # ------------------------------------------------------------------ facts
@@ -489,14 +496,17 @@ def _download(command: FileDownloadCommand, arguments: dict[str, Any]) -> Barrie
     return Barrier(what="download", display=f"download {command.src} to {dest}", read=read, dest=dest)
 
 
-def _upload(command: FileUploadCommand, arguments: dict[str, Any], timeout: float | None) -> UploadStep:
+def _upload(
+    command: FileUploadCommand, arguments: dict[str, Any], timeout: float | None, *, private: bool
+) -> UploadStep:
+    source = command.src
+    large = isinstance(source, str) and Path(source).stat().st_size > INLINE
     scripts = {
         "dest": command.dest,
-        "script": render.upload(command.dest, arguments),
+        "script": render.upload(command.dest, arguments, private=private, durable=large),
         "read": render.read_file(command.dest, arguments),
     }
-    source = command.src
-    if isinstance(source, str) and Path(source).stat().st_size > INLINE:
+    if isinstance(source, str) and large:
         file = Path(source).resolve()
         return UploadStep(path=str(file), size=file.stat().st_size, timeout=timeout, **scripts)
     with get_file_io(source) as stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import linecache
 import sys
 import traceback
@@ -81,8 +82,17 @@ def _public(module: ModuleType) -> list[str]:
     ]
 
 
-def failure(error: BaseException, recipe: str, roots: Sequence[str], message: str = "") -> PlanFailure:
-    """What to tell the user about an exception: the innermost line of a recipe that led to it, and the message."""
+def failure(
+    error: BaseException,
+    recipe: str,
+    roots: Sequence[str],
+    message: str = "",
+    function: RecipeFunction | None = None,
+) -> PlanFailure:
+    """What to tell the user about an exception: the innermost line of a recipe that led to it, and the message.
+
+    Where no line did, it is about the call of the ``function``.
+    """
     file, line = "", 0
     if isinstance(error, SyntaxError) and error.filename:
         snippet = (error.text or "").strip()
@@ -96,6 +106,8 @@ def failure(error: BaseException, recipe: str, roots: Sequence[str], message: st
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(tuple(roots))]
     if frames:
         file, line = frames[-1].filename, frames[-1].lineno or 0
+    elif code := getattr(inspect.unwrap(function) if function is not None else None, "__code__", None):
+        file, line = code.co_filename, code.co_firstlineno
     return PlanFailure(
         message=message or describe(error),
         file=file,

@@ -55,6 +55,13 @@ Where a rename would change more than the content (hard links, devices, somebody
 points, as /etc/hosts in a container), it writes in place.
 """
 
+SHARED = 'chmod "$(printf %o $((0666 & ~0$(umask))))" "$t"'
+WRITTEN = """cat >"$t" || { rm -f "$t"; exit 1; }"""
+
+NOT_THROUGH = r"""
+if [ -L "$1" ] && [ ! -e "$1" ]; then printf 'not writing through dangling symlink %s\n' "$1" >&2; exit 1; fi"""
+"""As another user pyinfra uploads with cp, which refuses to make what a dangling link points at; SFTP does not."""
+
 
 def rendered(command: StringCommand | str, arguments: Mapping[str, Any]) -> str:
     """Shell text that runs ``command`` as the global arguments ask for."""
@@ -76,9 +83,18 @@ def given(stdin: Any) -> str:
     return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
-def upload(dest: str, arguments: Mapping[str, Any]) -> str:
-    """Shell text that writes its standard input to ``dest``."""
-    text = f"set -- {shlex.quote(dest)}{PUT}"
+def upload(dest: str, arguments: Mapping[str, Any], *, private: bool = False, durable: bool = False) -> str:
+    """Shell text that writes its standard input to ``dest``.
+
+    A ``private`` file is its owner's alone, when it is new, until something gives it a mode; a ``durable`` one is on
+    the disk before it gets its name, where the host's ``sync`` can do that for one file.
+    """
+    escalates = any(arguments.get(key) for key in ESCALATION)
+    text = f"set -- {shlex.quote(dest)}{NOT_THROUGH if escalates else ''}{PUT}"
+    if private:
+        text = text.replace(SHARED, ":")
+    if durable:
+        text = text.replace(WRITTEN, f'{WRITTEN}\nsync "$t" 2>/dev/null')
     wrapper = _wrapper(arguments)
     if wrapper is None:
         return text

@@ -220,6 +220,7 @@ class TestModules:
     def test_a_recipe_that_takes_no_node(self, broken: Recipes) -> None:
         told = failure(broken, "def setup(): ...\n")
         assert "takes 0 positional arguments but 1 was given" in told.message
+        assert (Path(told.file).name, told.line, told.snippet) == ("bad.py", 3, "def setup(): ...")
 
 
 def test_recipes_of_one_plan_do_not_see_another(recipes: Recipes) -> None:

@@ -139,6 +139,15 @@ class TestOperations:
             "server.shell", __file__, "server.shell (commands=a)"
         )  # fmt: skip
 
+    def test_what_an_operation_was_called_with(self) -> None:
+        """`adapter.sets_mode` looks at the variable `kwargs` of the generator."""
+        state = make_state()
+        with ctx_host.use(next(iter(state.inventory))), ctx_config.use(state.config):
+            files.put(src=StringIO("a"), dest="/x", mode="600")
+            files.put(src=StringIO("a"), dest="/y")
+            server.shell(commands="a")
+        assert [adapter.sets_mode(operation) for operation in state.registered] == [True, False, False]
+
     def test_their_data(self) -> None:
         assert parameters(State.set_op_data_for_host) == ["self", "host", "op_hash", "op_data"]
         assert parameters(StateOperationHostData)[:3] == ["command_generator", "global_arguments", "operation_meta"]

@@ -129,6 +129,19 @@ def test_an_upload_with_privileges(sudo: dict[str, str], tmp_path: Path) -> None
     assert (tmp_path / "it's").read_bytes() == b"\0\xffdata"
 
 
+def test_a_new_file_is_private_until_it_gets_its_mode(tmp_path: Path) -> None:
+    for private, mode in ((True, 0o600), (False, 0o644)):
+        file = tmp_path / f"{private}"
+        subprocess.run(
+            ["sh", "-c", f"umask 022; {render.upload(str(file), {}, private=private)}"], input=b"a", check=True
+        )
+        assert file.stat().st_mode & 0o777 == mode
+    script = render.upload(str(file), {}, private=True, durable=True)
+    subprocess.run(["sh", "-c", script], input=b"b", check=True)
+    assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"b", 0o644)
+    assert "sync" in script
+
+
 def test_names_in_the_arguments_are_quoted(sudo: dict[str, str], tmp_path: Path) -> None:
     script = render.rendered("echo ok", {"_sudo": True, "_sudo_user": f"x; touch {shlex.quote(str(tmp_path / 'no'))}"})
     assert run(script, env=sudo) == b"ok\n"
