@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +25,8 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 def main() -> int:
     wishes = parsed()
+    # A benchmark that is told to end leaves no host behind either.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     peers = environment.make()
     with tempfile.TemporaryDirectory(prefix="opsflow-bench-") as directory:
         series = run(wishes, peers, Path(directory))

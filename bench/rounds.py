@@ -126,8 +126,10 @@ class Rounds:
     def _daemons_of(self, peer: Peer) -> Iterator[None]:
         """What is left running from here on is that peer's, and no other peer is charged for it."""
         before = set(descendants())
-        yield
-        self._daemons.setdefault(peer.key, set()).update(set(descendants()) - before)
+        try:
+            yield
+        finally:
+            self._daemons.setdefault(peer.key, set()).update(set(descendants()) - before)
 
     def _turn(self, phase: Phase, number: int) -> Iterator[tuple[Peer, Figures]]:
         """The peers of a round that can still run; each round begins with another one. Round 0 does not count."""
@@ -165,14 +167,15 @@ class Rounds:
         figures.memory = figures.memory if cost.memory is None else cost.memory
         if number:
             figures.costs.append(cost)
+            self._count(peer, figures)
         say(f"{self._series.title}: {figures.phase} {number}, {peer.title}: {cost.wall:.2f} s, {cost.cpu:.2f} s CPU")
-        self._count(peer, figures)
 
     def _count(self, peer: Peer, figures: Figures) -> None:
         if self._proxy:
             turns = self._proxy.turns()[: self._conditions.hosts]
             figures.turns = sum(turns) / len(turns)
-        figures.round_trips = peer.round_trips()
+        if figures.round_trips is None:
+            figures.round_trips = peer.round_trips()
 
     def _compare(self, figures: Figures) -> None:
         found = self._state.contents()

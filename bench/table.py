@@ -36,8 +36,8 @@ def row(series: Series, figures: Figures) -> Sequence[str]:
         number(series.ratio(figures.phase, figures.peer, "opsflow-warm"), 2),
         f"{figures.cpu:.2f}",
         f"{figures.cpu / series.hosts * 1000:.1f}",
-        number(figures.memory, 0),
-        number(figures.round_trips, 0),
+        number(figures.memory or None, 0),
+        number(figures.round_trips, 1),
         number(figures.turns, 1),
     ]
 

@@ -15,7 +15,6 @@ from bench.goals import GOALS, Goal, goals  # noqa: E402
 from bench.meter import Cost  # noqa: E402
 from bench.peers import PEERS  # noqa: E402
 from bench.peers.base import Phase  # noqa: E402
-from bench.peers.opsflow import values  # noqa: E402
 from bench.table import table  # noqa: E402
 
 
@@ -73,11 +72,6 @@ def test_what_a_process_is_called_does_not_matter() -> None:
 def test_differences_between_hosts_are_named() -> None:
     found = hoststate.differences({"a": "x 1\ny 2", "b": "x 1"}, {"a": "x 1\ny 3", "b": "x 1"})
     assert found == ["a: has y 3", "a: lacks y 2"]
-
-
-def test_counts_are_found_wherever_they_stand() -> None:
-    document = {"instances": [{"timing": {"round_trips": 1}}, {"timing": {"round_trips": 3, "bytes": 7}}]}
-    assert list(values(document, "round_trips")) == [1, 3]
 
 
 def test_everything_that_is_installed_is_pinned() -> None:

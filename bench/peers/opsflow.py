@@ -6,7 +6,6 @@ import json
 import shutil
 import statistics
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -65,8 +64,8 @@ class Opsflow(Peer):
 
     def round_trips(self) -> float | None:
         newest = json.loads(self.do(opsflow(), "runs", "list", "bench", "--limit", "1", "--json"))[0]["id"]
-        counts = list(values(json.loads(self.do(opsflow(), "runs", "show", str(newest), "--json")), "round_trips"))
-        return statistics.median(counts) if counts else None
+        shown = json.loads(self.do(opsflow(), "runs", "show", str(newest), "--timing", "--json"))
+        return statistics.mean(float(host["round_trips"]) for host in shown["timing"]["instances"])
 
 
 class OpsflowSibling(Opsflow):
@@ -114,15 +113,3 @@ class OpsflowWarm(Opsflow):
 def entry(host: Host) -> dict[str, object]:
     """A host in opsflow's own inventory format."""
     return {"address": host.address, "port": host.port, "user": "root", "key": host.key, "host_key": host.host_key}
-
-
-def values(document: object, key: str) -> Iterator[float]:
-    """All numbers that stand under a key anywhere in a document."""
-    if isinstance(document, dict):
-        found = document.get(key)
-        if isinstance(found, int | float):
-            yield found
-        document = list(document.values())
-    if isinstance(document, list):
-        for item in document:
-            yield from values(item, key)
