@@ -195,6 +195,8 @@ class HostRun:
             return True
         if self._settle(plan) or not self._ship(shell, plan):
             return False
+        if not self._shell.round_trips:
+            self._fetch(self._shell, [])  # nothing to do; but the host must be there, and free for us
         if not self._earlier.origin:
             self._experience.learn(learned(self._progress, self._kept))
         return True

@@ -59,6 +59,11 @@ class Fleet:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(self.provider.terminate, self._machines))
 
+    def rest(self) -> None:
+        """Let go of every host, as at the end of a process."""
+        self.engine.close()
+        self.engine = PyinfraEngine([self.recipes], CLOCK)
+
     def write(self, text: str, name: str = "") -> str:
         """Write a recipe module; returns the name of its `setup`."""
         self._count += 1
