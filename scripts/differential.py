@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     )
     more = {
         "OPSFLOW_DIFFERENTIAL": str(count),
-        "OPSFLOW_DIFFERENTIAL_INTERRUPTIONS": "3",
+        "OPSFLOW_DIFFERENTIAL_INTERRUPTIONS": "2",
         "OPSFLOW_DIFFERENTIAL_RECORD": str(record),
         "HYPOTHESIS_PROFILE": "dev",
     }

@@ -30,7 +30,9 @@ STATES = {
     "random": "generated recipes from generated beginnings",
 }
 
-NOT_HERE: Mapping[str, str] = {}
+NOT_HERE: Mapping[str, str] = {
+    "server.reboot": "a sandbox that reboots does not come back by itself; it has tests of its own on hosts that do",
+}
 """Operation -> why no case can have it."""
 
 PARTLY: Mapping[str, str] = {
@@ -42,6 +44,7 @@ PARTLY: Mapping[str, str] = {
     "server.modprobe": "the hosts share this machine's kernel: fails the same way, and with a stand-in",
     "server.sysctl": "the hosts' kernel settings are read-only: fails the same way",
     "server.timezone": "without a running systemd: fails the same way, and with a stand-in",
+    "python.raise_exception": "it must fail",
     "ssh.command": "`ssh` is a stand-in",
     "ssh.download": "`scp` is a stand-in",
     "ssh.upload": "`scp` is a stand-in",
@@ -54,6 +57,7 @@ EXPLAINED = (
     "Backups (`files.line(backup=True)`, `force=True`) are named after the minute. pyinfra takes the minute of each"
     " operation, opsflow that of the run, so a run across a full minute can leave two backups, not one. That there is"
     " a backup is compared, not how many.",
+    "`files.get` of a file that is not there fails with both; pyinfra leaves an empty file on the controller.",
     "`crontab` notes in the table the file that it came from and the time.",
     "How often a fact is read is not compared, since reading less is what opsflow is for. Stand-ins therefore note"
     " commands, not questions.",

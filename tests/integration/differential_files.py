@@ -36,21 +36,19 @@ IN_THE_WAY = Case(
     files.directory(path="/srv/diff/a", force=True, force_backup=False)
     files.file(path="/srv/diff/b", force=True, force_backup=False)
     files.link(path="/srv/diff/c", target="/srv/diff/a", force=True, force_backup=False)
-    files.directory(path="/srv/diff/d", force=True, force_backup_dir="/srv/diff/backups")
-    files.directory(path="/srv/diff/e", _ignore_errors=True)
-    files.file(path="/srv/diff/f", _ignore_errors=True)
-    files.link(path="/srv/diff/g", target="/srv/diff/a", _ignore_errors=True)
+    files.directory(path="/srv/diff/d", force=True, force_backup_dir="/srv/diff")
     files.put(src="plain.txt", dest="/srv/diff/h", _ignore_errors=True)
     files.put(src="plain.txt", dest="/srv/diff/dangling", _ignore_errors=True)
+    files.put(src="plain.txt", dest="/srv/diff/dangling2", _sudo=True, _ignore_errors=True)
+    files.template(src="site.conf.j2", dest="/srv/diff/dangling2", ports=[1], _sudo=True, _ignore_errors=True)
     files.line(path="/srv/diff/readonly", line="added", _ignore_errors=True)
     files.template(src="site.conf.j2", dest="/srv/diff/readonly", ports=[1], _ignore_errors=True)
-    files.directory(path="/srv/diff/loop1/x", _ignore_errors=True)
-    files.sync(src="tree", dest="/srv/diff/e/tree", _ignore_errors=True)
     server.shell(commands="ls -a /srv/diff >/srv/diff/list")
     """,
     before="""
-    echo x >/srv/diff/a; mkdir /srv/diff/b; mkdir /srv/diff/c; ln -s /nowhere /srv/diff/d; echo x >/srv/diff/e
+    echo x >/srv/diff/a; mkdir /srv/diff/b; mkdir /srv/diff/c; echo x >/srv/diff/d; echo x >/srv/diff/e
     mkdir -p /srv/diff/f/full /srv/diff/h; echo x >/srv/diff/g; ln -s /nowhere/at/all /srv/diff/dangling
+    ln -s made /srv/diff/dangling2
     echo locked >/srv/diff/readonly; chmod 444 /srv/diff/readonly
     ln -s loop2 /srv/diff/loop1; ln -s loop1 /srv/diff/loop2
     """,

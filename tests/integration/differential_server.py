@@ -185,6 +185,45 @@ DEPENDENT = Case(
     drifts=("userdel -rf web", "chmod 700 /srv/diff/x; echo 7 >/srv/diff/n"),
 )
 
+ATTEMPTS = Case(
+    "attempts, input, functions and downloads",
+    """
+    flaky = server.shell(commands="echo x >>/srv/diff/tries; [ $(wc -l </srv/diff/tries) -ge 3 ]", _retries=4,
+                         _retry_delay=0.01)
+    server.shell(commands="echo tried >>/srv/diff/tried", _if=flaky.did_change)
+    server.shell(commands="echo y >>/srv/diff/vain; false", _retries=2, _retry_delay=0.01, _ignore_errors=True)
+    server.shell(commands="echo z >>/srv/diff/until; cat /srv/diff/until", _retries=3, _retry_delay=0.01,
+                 _retry_until=lambda output: len(output["stdout_lines"]) < 2)
+    server.shell(commands=["echo 1 >>/srv/diff/on", "false", "echo 2 >>/srv/diff/on"], _continue_on_error=True,
+                 _ignore_errors=True)
+    server.shell(commands="cat >/srv/diff/input", _stdin="one line")
+    server.shell(commands="cat >>/srv/diff/input", _stdin=["two", "three ü '$x'"])
+    seen = {}
+    def look(word):
+        seen["word"] = word
+    called = python.call(function=look, word="heard")
+    server.shell(commands="echo called >>/srv/diff/called", _if=lambda: seen.get("word") == "heard")
+    files.get(src="/srv/diff/input", dest="LOCAL/got")
+    files.get(src="/srv/diff/nothing", dest="LOCAL/none", _ignore_errors=True)
+    """,
+    drifts=("rm -f /srv/diff/tries; echo other >/srv/diff/input",),
+)
+
+PASSWORDS = Case(
+    "passwords",
+    """
+    server.shell(commands="id -un >/srv/diff/who", _sudo=True, _sudo_password="right one")
+    files.put(src="plain.txt", dest="/srv/diff/put", mode="600", _sudo=True, _sudo_password="right one")
+    files.line(path="/srv/diff/lines", line="added", _sudo=True, _sudo_password="right one")
+    server.shell(commands="cat >/srv/diff/in", _sudo=True, _sudo_password="right one", _stdin="input")
+    server.shell(commands="id -un >/srv/diff/no", _sudo=True, _sudo_password="wrong", _ignore_errors=True)
+    """,
+    drifts=("echo x >/srv/diff/put; rm /srv/diff/lines",),
+    before="usermod -p $(openssl passwd -6 -salt diff 'right one') dev; echo 'dev ALL=(ALL) ALL' >/etc/sudoers.d/dev",
+    after="usermod -p '*' dev; echo 'dev ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/dev",
+    user="dev",
+)
+
 AS_OTHERS = Case(
     "as other users",
     """
@@ -218,11 +257,40 @@ AS_OTHERS = Case(
     user="dev",
 )
 
-CASES = [USERS, CRON, SHELL, SETTINGS, KILL, CONDITIONS, DEPLOYS, DEPENDENT, AS_OTHERS]
+CASES = [USERS, CRON, SHELL, SETTINGS, KILL, CONDITIONS, DEPLOYS, DEPENDENT, ATTEMPTS, PASSWORDS, AS_OTHERS]
 
 FAILURES = {
     "a command": 'server.shell(commands=["echo a >/srv/diff/a", "exit 5", "echo b >/srv/diff/b"])',
     "a conflict": 'server.shell(commands="echo x >/srv/diff/d")\nfiles.directory(path="/srv/diff/d")',
+    "a file in place of a directory": 'server.shell(commands="echo x >/srv/diff/e")\n'
+    'files.directory(path="/srv/diff/e")',
+    "a directory in place of a file": 'server.shell(commands="mkdir /srv/diff/f")\nfiles.file(path="/srv/diff/f")',
+    "a file in place of a link": 'server.shell(commands="echo x >/srv/diff/g")\n'
+    'files.link(path="/srv/diff/g", target="a")',
+    "a dangling link in place of a directory": 'server.shell(commands="ln -s /nowhere /srv/diff/d")\n'
+    'files.directory(path="/srv/diff/d", force=True, force_backup_dir="/srv/diff/backups")',
+    "a circle of links": 'server.shell(commands="ln -s m /srv/diff/l; ln -s l /srv/diff/m")\n'
+    'files.directory(path="/srv/diff/l/x")',
+    "a file in place of a tree": 'server.shell(commands="echo x >/srv/diff/e")\n'
+    'files.sync(src="tree", dest="/srv/diff/e/tree")',
+    "an error after a command of the same operation": """
+from pyinfra.api import OperationError, operation
+@operation()
+def late():
+    yield "echo first >>/srv/diff/first"
+    raise OperationError("too late")
+late()
+""",
+    "output that is read after a command of the same operation": """
+from pyinfra.api import operation
+told = server.shell(commands="echo word")
+@operation()
+def uses():
+    yield "echo a >>/srv/diff/a"
+    yield f"echo {told.stdout} >>/srv/diff/b"
+    yield "exit 3"
+uses()
+""",
     "no directory": 'files.put(src="plain.txt", dest="/srv/diff/no/such", create_remote_dir=False)',
     "no user": 'files.file(path="/srv/diff/f", user="nosuchuser")',
     "no source": 'server.shell(commands="echo x >/srv/diff/x")\nfiles.line(path="/srv/diff/nodir/f", line="x")',
@@ -230,5 +298,6 @@ FAILURES = {
     'server.shell(commands="ls /srv/diff >/srv/diff/list")',
     "a command of several in one operation": 'server.user(user="web", shell="/bin/sh", groups=["nosuchgroup"])',
     "an operation that raises": 'files.file(path="/srv/diff/f")\nfiles.flags(path="/srv/diff/f", flags=["uchg"])',
+    "an exception of a function": "python.raise_exception(exception=ValueError)",
     "a missing program": 'server.shell(commands="no-such-program-anywhere")',
 }

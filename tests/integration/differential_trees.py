@@ -29,7 +29,7 @@ NOT_COMPARED: Mapping[str, str] = {
     r"/var/lib/opsflow.*": "opsflow's record of the run",
     r"/var/(log|lib/sudo|lib/lastlog)(/.*)?": "logins and the time of day",
     r"/tmp(/pyinfra-[0-9a-f]{40})?": "pyinfra leaves its uploads in /tmp, opsflow leaves nothing",
-    r"/tmp/(\.opsflow.*|opsflow.*)": "opsflow's own directory while it runs",
+    r"/(var/)?tmp/opsflow\.\w+(/.*)?": "opsflow's own directory, which goes when its connection ends",
     r"/etc/(passwd|group|shadow|gshadow|subuid|subgid)-": "the backups that useradd and its like make",
     r".*/__pycache__(/.*)?": "Python puts the time of day into what it compiles",
     r"/(root|home/[^/]+)/\.cache(/.*)?": "caches of pip",
@@ -81,6 +81,11 @@ class Root:
             return self._entry(whole, whole.lstat())
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def own_directories(self) -> list[str]:
+        """Those that opsflow has, as long as it is connected."""
+        found = (Path(f"{self.path}{folder}").glob("*opsflow.*") for folder in ("/tmp", "/var/tmp", "/run"))
+        return [str(each) for folder in found for each in folder]
 
     def _walk(self, directory: str) -> Iterator[str]:
         try:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from differential_sources import WebServer
 from differential_trees import EVERYWHERE, WATCHED, Root, differences
-from engine_hosts import Fleet, add_user
+from engine_hosts import CLOCK, Fleet, add_user
 
 from opsflow.model.compute import Ssh
 from opsflow.model.machine import Machine, MachineRequest
@@ -27,17 +28,19 @@ from opsflow.model.result import OperationStatus
 RECORD = os.environ.get("OPSFLOW_DIFFERENTIAL_RECORD", "")
 """A file to which each comparison adds a line of JSON, for the report."""
 
-OUTCOMES = {"Success": "changed", "No changes": "unchanged", "Error (ignored)": "ignored", "Error": "failed"}
+SIDES = ("left", "right")
+OUTCOMES = {"Success": "changed", "No changes": "unchanged", "Error (ignored": "ignored", "Error": "failed"}
 OUTCOME = re.compile(
     # A fact that fails is said apart from what the operation then does.
-    r"^    \[twin\] (?!Error.*: could not load fact)(Success|No changes|Error \(ignored\)|Error)",
+    r"^    \[twin\] (?!Error.*: could not load fact)(Success|No changes|Error \(ignored|Error)",
     re.MULTILINE,
 )
 STARTED = "--> Starting operation"
 
 RESET = """
 umask 022; umount -l /srv/diff/mnt; chattr -R -i /srv/diff
-rm -rf /srv/diff /etc/cron.d/diff /var/spool/cron/crontabs/app /home/app/* /home/dev/*; mkdir -p /srv/diff
+find /srv -mindepth 1 -maxdepth 1 ! -name repo -exec rm -rf {} +
+rm -rf /tmp/pyinfra.* /etc/cron.d/diff /var/spool/cron/crontabs/app /home/app/* /home/dev/*; mkdir -p /srv/diff
 for u in web web2; do userdel -rf $u; groupdel $u; done
 for g in diffgroup; do groupdel $g; done
 true
@@ -71,7 +74,7 @@ class Twins:
         self.directory = directory
         self.user = "root"
         with ThreadPoolExecutor(2) as pool:
-            self.left, self.right = pool.map(self._create, ("left", "right"))
+            self.left, self.right = pool.map(self._create, SIDES)
         fleet._machines += [self.left, self.right]
         sandboxes = directory / "sandbox"
         self._roots = (Root(sandboxes, self.left), Root(sandboxes, self.right))
@@ -118,6 +121,8 @@ class Twins:
 
     def _reset(self, case: Case) -> None:
         self.both(f"{case.after}\n{RESET}\n{case.before}")
+        for side in SIDES:
+            shutil.rmtree(self._local(side))
 
     def run(self, body: str, case: str = "", state: str = "") -> list[str]:
         """Run the operations on both and compare; the outcomes."""
@@ -130,6 +135,8 @@ class Twins:
         ran = [outcome for _, outcome in right_outcomes]
         assert ran == left_outcomes, f"{state}: {left_outcomes} with pyinfra, {ran} with opsflow\n{said}"
         self.compare(f"{state}\n{said}")
+        mine, theirs = (self._downloaded(side) for side in SIDES)
+        assert mine == theirs, said
         if RECORD:
             _record({"case": case, "state": state, "real": self._real, "operations": right_outcomes})
         return left_outcomes
@@ -140,7 +147,13 @@ class Twins:
         assert different == [], "\n".join([*different, said])
 
     def compare_everything(self) -> None:
-        """Compare also where recipes do not usually write."""
+        """Compare also where recipes do not usually write, and what opsflow leaves when it has gone."""
+        self.fleet.engine.close()
+        right = self._roots[1]
+        end = CLOCK.monotonic() + 10
+        while left := right.own_directories():
+            assert CLOCK.monotonic() < end, f"left behind: {left}"
+            CLOCK.sleep(0.05)
         self.compare("at the end", EVERYWHERE)
         if RECORD:
             _record({"case": "everything", "state": "at the end", "real": True, "operations": []})
@@ -154,9 +167,21 @@ class Twins:
 
     # ------------------------------------------------------------------ the two tools
 
+    def _downloaded(self, side: str) -> dict[str, bytes]:
+        """What they have downloaded; where there was nothing to download, pyinfra leaves an empty file."""
+        files = {file.name: file.read_bytes() for file in self._local(side).iterdir()}
+        return {name: content for name, content in files.items() if content}
+
+    def _local(self, side: str) -> Path:
+        """Where recipes of one of them download to."""
+        place = self.directory / side
+        place.mkdir(exist_ok=True)
+        return place
+
     def _pyinfra(self, body: str) -> tuple[list[str], str]:
         # Not among opsflow's recipes, so that these stay as they are, and with them what it remembers.
         deploy = self.directory / f"deploy{self._count}.py"
+        body = body.replace("LOCAL", str(self._local("left")))
         deploy.write_text(f"{imports(body)}\n{body}\n")
         known = self.directory / "known_hosts"
         address = f"[{self.left.address}]:{self.left.port}" if self.left.port != 22 else self.left.address
@@ -183,6 +208,7 @@ class Twins:
 
     def _opsflow(self, body: str) -> tuple[list[tuple[str, str]], str]:
         """The same text is the same recipe each time, so that what opsflow remembers of a host is used."""
+        body = body.replace("LOCAL", str(self._local("right")))
         module = f"case_{hashlib.sha256(body.encode()).hexdigest()[:16]}"
         text = f"{imports(body)}\ndef setup(node):\n{textwrap.indent(body, '    ')}\n"
         file = self.fleet.recipes / f"{module}.py"
