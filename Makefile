@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fast lock docs tutorial differential bench bench-quick clean
+.PHONY: help demo test many check fast lock docs tutorial differential bench bench-quick clean
 MAKEFLAGS += --no-print-directory
 
 help: ## What there is
@@ -16,6 +16,10 @@ demo: ## The whole product in a minute: a stack of sandboxes on this machine, th
 
 test: ## Everything CI checks: style, types, architecture, and the whole test suite on real SSH hosts
 	@scripts/test
+
+many: ## One run on 500 real SSH hosts (N=...), a few of them dead or frozen
+	@scripts/bootstrap --tests
+	@MANY_HOSTS=$(or $(N),500) $(BIN)/pytest -q tests/integration/test_many_hosts.py
 
 check: ## Style, types and architecture, in seconds
 	@scripts/bootstrap

@@ -50,6 +50,7 @@ _begin() {
       if _mine "${_J%/*}" && [ -f "$_J" ] && [ ! -L "$_J" ]; then break; fi
       _J=
     done
+    [ -z "$_J" ] || [ -z "$_jx" ] || : >"$_J"
     if [ -z "$_J" ]; then for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do _place "$_d" && break; _J=; done; fi
   fi
   if [ -z "$_jo" ]; then
@@ -67,7 +68,8 @@ _begun() {
   _note "s $$ ${20} $_jb $_jo $_je $_D $_jh"
 }
 """
-"""Part of the prelude. ``_jk`` is the name of the record, ``_jh`` the last words of its ``s`` lines."""
+"""Part of the prelude. ``_jk`` is the name of the record, ``_jh`` the last words of its ``s`` lines; with ``_jx``
+nothing that is there already has to do with it."""
 
 ATTEND = r"""
 _lives() (

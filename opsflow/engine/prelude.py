@@ -89,7 +89,7 @@ _need() {
   exit 1
 }
 _stage() {
-  [ -z "$_S" ] || return 0
+  [ -z "$_S" ] || [ ! -d "$_S" ] || return 0
   for _d in /var/tmp /tmp; do
     [ -d "$_d" ] && [ -w "$_d" ] || continue
     _S=$(umask 077; mktemp -d "$_d/opsflow.XXXXXXXX") && return
@@ -102,6 +102,7 @@ trap 'exit 141' PIPE
 trap 'exit 143' HUP TERM
 _L=
 _lock() {
+  [ -z "$_D" ] || [ -p "$_D/o" ] || { _m D gone; return 1; }
   _u=$(id -u)
   for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do
     [ -d "$_d" ] && [ -w "$_d" ] || continue
@@ -202,7 +203,7 @@ _x() {
   [ "$_a$_b" = 00 ] || { rm -f "$_D/o" "$_D/e"; mkfifo "$_D/o" "$_D/e"; }
   _m c "$1" "$_r"; _e c "$1"
 }
-_h= _jk= _jh= _J= _jo= _jn=
+_h= _jk= _jh= _jx= _J= _jo= _jn=
 _m h $$
 """
 
@@ -215,14 +216,14 @@ def prelude(nonce: str) -> str:
     return f"_N={nonce}\n{PROC}{RECORD}{PRELUDE}"
 
 
-def lock(owner: str, epoch: int, run: str, *, record: str = "", words: str = "") -> str:
+def lock(owner: str, epoch: int, run: str, *, record: str = "", words: str = "", fresh: bool = False) -> str:
     """Take the host's lock: ``l ok``, ``l none`` (no directory takes it) or ``l held OWNER RUN``.
 
     A holder with the same owner and an older epoch is a leftover of a controller that is gone: it is ended.
     The shell ends when it does not get it. What is run under the lock is written into the run record of that name,
     which begins with these words.
     """
-    named = f"_jk={shlex.quote(record)} _jh={shlex.quote(words)}\n" if record else ""
+    named = f"_jk={shlex.quote(record)} _jh={shlex.quote(words)} _jx={'1' if fresh else ''}\n" if record else ""
     return f"{named}_lock {shlex.quote(owner)} {epoch} {shlex.quote(run)} || {{ {done().strip()}; exit 1; }}\n"
 
 

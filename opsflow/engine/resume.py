@@ -1,20 +1,19 @@
-"""How a run goes on: after its connection was lost, and after the controller that began it has died.
+"""How a run goes on after its connection was lost, and where one whose controller has died is found again.
 
-What a command did is read back from the run record of the host. A command that has ended is not run again; one that
-still runs is waited for, and its exit code decides. Nothing of it is believed longer than it fits: from the first
-command that the recipes would not run in this place any more, everything is planned anew.
+What a command did is read back from the run record of the host. One that still runs is waited for, and its exit code
+decides.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from opsflow.clock import Clock
+from opsflow.engine.earlier import stop_at_next_fact
 from opsflow.engine.exchange import Exchange, Heard, Limits
-from opsflow.engine.messages import FactStep, PlannedOperation
-from opsflow.engine.record import Begun, Record, identity_of, name_of, rest_of
+from opsflow.engine.messages import PlannedOperation
+from opsflow.engine.record import Begun, Record, name_of, rest_of
 from opsflow.engine.script import Program
 from opsflow.engine.session import ConnectError, LinkLost, ShellEnded, Why
 from opsflow.engine.shell import Interrupted, NoShell, Shell
@@ -32,15 +31,6 @@ Limit = Callable[[int], float]
 
 class GaveUp(LinkLost):
     """The connection is gone, and there will be no other one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What an earlier run has done of these operations, as if it had been heard just now."""
-
-    batch: Sequence[PlannedOperation]
-    program: Program
-    exchange: Exchange
 
 
 class Lifeline:
@@ -68,6 +58,10 @@ class Lifeline:
         self._name = name_of(self._owner, self._origin)
         self._times = 0
         self._killed = ""
+        self._fresh = not job.resumes
+        """Nothing of the record is of this run or of one that it resumes: command ids may be given out again."""
+        self._shells: set[int] = set()
+        """Process ids of the shells that may have written the record: those of this run, and of the ones before it."""
 
     def begin(self, shell: Shell) -> Record | None:
         """Take the host's lock; the record of an earlier controller's run, when this run resumes it.
@@ -81,6 +75,7 @@ class Lifeline:
         record = self._attend(shell, lambda command: command.limit) if self._job.resumes else None
         if record is not None:
             self._moment = record.moment or self._moment
+            self._shells.update(record.shells)
         self._lock(shell)
         return record
 
@@ -94,8 +89,10 @@ class Lifeline:
             shell = self._reconnect(shell, lost)
             try:
                 if self._job.mode is Mode.RUN:
-                    self._attend(shell, lambda command: command.limit)
+                    self._own(self._attend(shell, lambda command: command.limit))
                     self._lock(shell)
+            except ShellEnded:
+                raise
             except LinkLost as error:
                 lost = error
             else:
@@ -112,11 +109,11 @@ class Lifeline:
         while exchange.lost is not None:
             try:
                 new = self._reconnect(new, exchange.lost)
-                record = self._attend(new, lambda command: limit(command.number))
+                record = self._own(self._attend(new, lambda command: limit(command.number)))
                 if record is not None and record.shell == pid:
                     self._complete(new, record, exchange, before)
                 self._lock(new)
-            except GaveUp as lost:
+            except (GaveUp, ShellEnded) as lost:
                 exchange.lost = lost
                 return new
             except LinkLost as lost:
@@ -126,7 +123,7 @@ class Lifeline:
                 return new
             else:
                 exchange.lost = None
-        _stop_at_next_fact(exchange, batch, program)
+        stop_at_next_fact(exchange, batch, program)
         return new
 
     # ------------------------------------------------------------------ connections
@@ -138,6 +135,7 @@ class Lifeline:
         if self._times >= TIMES:
             raise GaveUp(f"{lost}, for the {TIMES + 1}th time in this run")
         self._times += 1
+        self._shells.add(shell.pid)
         self._observe(PhaseChanged(self._job.node.name, "reconnecting"))
         self._count(shell)
         shell.close()
@@ -155,9 +153,18 @@ class Lifeline:
     def _lock(self, shell: Shell) -> None:
         job = self._job
         about = f"{job.run or '-'} {self._origin or '-'} {self._moment or '-'}"
-        shell.lock(self._owner, job.epoch, job.run or "-", record=self._name, about=about)
+        shell.lock(self._owner, job.epoch, job.run or "-", record=self._name, about=about, fresh=self._fresh)
 
     # ------------------------------------------------------------------ the record
+
+    def _own(self, record: Record | None) -> Record | None:
+        """The record, if it is of this run, and unless another controller has resumed that meanwhile."""
+        if record is None or self._shells.isdisjoint(record.shells):
+            return None
+        self._fresh = False
+        if not self._shells.issuperset(record.shells):
+            raise ShellEnded("the connection was lost, and then the run was resumed by another controller")
+        return record
 
     def _attend(self, shell: Shell, limit: Callable[[Begun], float]) -> Record | None:
         """The record, when the shell that wrote it has ended; its command gets the time that it would have had."""
@@ -205,107 +212,6 @@ class Lifeline:
         for stream in ("stdout", "stderr"):
             text = rest_of(shell.rest(pid, stream[3], limits), number)
             heard.add(stream, text.encode(errors="backslashreplace"))
-
-
-class Earlier:
-    """What a run of a controller that has died has done: believed as long as it fits to what the recipes want."""
-
-    def __init__(self, record: Record | None, clock: Clock) -> None:
-        self._record = record or Record()
-        self._clock = clock
-        self._taken: dict[int, int] = {}
-        self.last = self._record.last
-        """The last operation that the record still says something about; -1 when it says nothing any more."""
-        self.changed = self._record.changed
-        """Operations that have changed something, even if there is nothing left to do for them."""
-        self.origin = self._record.origin
-        self.moment = self._record.moment
-        self.notes: dict[int, str] = {}
-        """Operation -> what was decided about it, for the user."""
-
-    def settle(self, operations: Sequence[PlannedOperation]) -> Settled | None:
-        """What has already been done of the next operations; None when nothing is.
-
-        Whatever is planned must be planned again when :attr:`changed` is another one afterwards.
-        """
-        batch = [operation for operation in operations if operation.index <= self.last]
-        commands: dict[int, tuple[int, int]] = {}
-        heard: dict[int, Heard] = {}
-        whole = 0
-        for position, operation in enumerate(batch):
-            matched = self._match(operation)
-            for index, begun in matched:
-                commands[len(commands)] = (position, index)
-                heard[len(heard)] = self._heard(begun)
-            if len(matched) < len(_writes(operation)):
-                break
-            whole = position + 1
-        if not whole and not commands:
-            return None
-        exchange, program = Exchange(commands=heard), Program("", {}, commands)
-        _stop_at_next_fact(exchange, batch, program, after=(whole, -1))
-        return Settled(batch, program, exchange)
-
-    def _match(self, operation: PlannedOperation) -> list[tuple[int, Begun]]:
-        """(step, command) for the next commands of the operation that have ended and are what it wants."""
-        index, taken = operation.index, self._taken.get(operation.index, 0)
-        recorded = self._record.of(index)[taken:]
-        writes = _writes(operation)
-        matched: list[tuple[int, Begun]] = []
-        for step, begun in zip(writes, recorded, strict=False):
-            why = _difference(operation, step, begun)
-            if why:
-                self._void(operation, why, partly=taken + len(matched) > 0)
-                return matched
-            matched.append((step, begun))
-            self._taken[index] = taken + len(matched)
-        if recorded:
-            self._note(operation, recorded[-1], bool(writes))
-        if len(writes) > len(recorded) and index < self.last:
-            self._void(operation, "it has more to do than it had: planned anew", partly=taken + len(matched) > 0)
-        return matched
-
-    def _note(self, operation: PlannedOperation, last: Begun, wanted: bool) -> None:
-        how = "done" if wanted or last.code is not None else "begun, and is complete now,"
-        self.notes.setdefault(operation.index, f"{how} in run {last.run}, whose controller died; not run again")
-
-    def _void(self, operation: PlannedOperation, why: str, *, partly: bool) -> None:
-        """Nothing later in the record counts any more."""
-        self.last = operation.index - 1
-        self.changed = frozenset(each for each in self.changed if each < operation.index + partly)
-        self.notes[operation.index] = why
-
-    def _heard(self, begun: Begun) -> Heard:
-        now = self._clock.monotonic()
-        note = f"it ended in run {begun.run}, whose controller had died"
-        return Heard(now, exit_code=begun.code, exited=now, ended=now, note=note, partial=True)
-
-
-def _writes(operation: PlannedOperation) -> list[int]:
-    return [index for index, step in enumerate(operation.steps) if not isinstance(step, FactStep)]
-
-
-def _difference(operation: PlannedOperation, index: int, begun: Begun) -> str:
-    """Why a recorded command does not count as this step; empty when it does."""
-    step = operation.steps[index]
-    if isinstance(step, FactStep) or begun.identity != identity_of(operation, step):
-        return f"it is not what run {begun.run} did here before its controller died: planned anew"
-    if begun.code is None:
-        return f"it was broken off in run {begun.run}, and how far it came is not known: run again"
-    return ""
-
-
-def _stop_at_next_fact(
-    exchange: Exchange, batch: Sequence[PlannedOperation], program: Program, after: tuple[int, int] = (-1, -1)
-) -> None:
-    """Facts after the last command were not verified: the first of them is where the next plan begins."""
-    last = max([*(program.commands[number] for number in exchange.commands), after])
-    steps = [(place, index) for place, operation in enumerate(batch) for index in range(len(operation.steps))]
-    exchange.until = next((step for step in steps if step > last and _is_fact(batch, step)), None)
-
-
-def _is_fact(batch: Sequence[PlannedOperation], place: tuple[int, int]) -> bool:
-    return isinstance(batch[place[0]].steps[place[1]], FactStep)
 
 
 def _ended(gone: bool) -> str:

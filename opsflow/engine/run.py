@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from opsflow.clock import Clock
 from opsflow.engine.barriers import Attempts, Barriers, TooLate, goes_on, tried_in_vain
+from opsflow.engine.earlier import Earlier
 from opsflow.engine.exchange import Exchange, Heard, Limits, Listener
 from opsflow.engine.memory import NOVICE, Expected, Experience, Learned, Recalled
 from opsflow.engine.messages import (
@@ -24,7 +25,7 @@ from opsflow.engine.messages import (
     Step,
 )
 from opsflow.engine.report import Report
-from opsflow.engine.resume import Earlier, Lifeline
+from opsflow.engine.resume import Lifeline
 from opsflow.engine.script import Program, compile_operations
 from opsflow.engine.session import ConnectError, Connection, LinkLost, ShellEnded, Why
 from opsflow.engine.shell import HostBusy, Interrupted, NoShell, Shell

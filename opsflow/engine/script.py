@@ -209,12 +209,12 @@ class _Compiler:
             self._uploads[number] = step
             if step.content is not None:
                 self._staged.append(_inline(number, step.content))
-            self._body.append(f'_f="$_S/{number}"')
+            self._body.append(f'_f="$_S/{number}"; [ -f "$_f" ] || _f=/dev/null')
         text = f"{_arrived(step.size)}{step.script}" if isinstance(step, UploadStep) else step.script
         noted = f"'{operation.index} {mark_of(operation, step)}'"
         self._body.append(f"_x {number} {source} {noted} {shlex.quote(text)}\n{_check(step)}")
         if source != "/dev/null":
-            self._body.append(f"rm -f {source}")
+            self._body.append(f'rm -f "$_S/{number}"')
         self._verified.clear()
         self._written = True
 
@@ -245,7 +245,7 @@ def _check(step: CommandStep | UploadStep) -> str:
 def _arrived(size: int) -> str:
     """Refuse a staged file that is not whole: nobody looks at how staging it ended. It is standard input here."""
     full = "the staged file is not whole; its directory is full or cannot be written"
-    return f'[ "$(wc -c <"$_f")" -eq {size} ] || {{ echo "$_f: {full}" >&2; exit 1; }}\n'
+    return f'[ "$(wc -c <"$_f")" -eq {size} ] || {{ echo "$_S: {full}" >&2; exit 1; }}\n'
 
 
 def _inline(number: int, content: bytes) -> str:

@@ -58,15 +58,16 @@ class Shell:
     def begin(self) -> None:
         """Count anew: another run has it now."""
         self.round_trips = self.sent = self.received = 0
+        self.staging = ""  # it may have been cleaned up since
         self.begun = 0
         """Commands that began in exchanges which came to their end."""
 
-    def lock(self, owner: str, epoch: int, run: str, *, record: str = "", about: str = "") -> None:
+    def lock(self, owner: str, epoch: int, run: str, *, record: str = "", about: str = "", fresh: bool = True) -> None:
         """Take the host's lock before the next script; what is run is written into the run record of that name.
 
         The script is not run when somebody else holds the lock: whoever sends it gets HostBusy.
         """
-        self._first += prelude.lock(owner, epoch, run, record=record, words=about)
+        self._first += prelude.lock(owner, epoch, run, record=record, words=about, fresh=fresh)
 
     def leave(self, limits: Limits) -> bool:
         """End a run: give the lock back; whether the shell can be used for another one. If not, it is closed."""
@@ -186,6 +187,9 @@ class Shell:
         for words in exchange.words:
             if words == ["D", "none"]:
                 why = f"no directory on the host takes a FIFO: tried {DIRECTORIES}"
+            if words == ["D", "gone"]:
+                self._over = True
+                raise LinkLost("the directory of the shell on the host is gone")
             if words == ["l", "none"]:
                 why = f"no directory on the host takes the lock: tried {DIRECTORIES}"
             if words[:2] == ["l", "held"]:

@@ -68,6 +68,30 @@ def test_files_off_the_rule(debian: Machine, case: str) -> None:
             assert ours == theirs
 
 
+def test_what_another_user_may_not_read(tmp_path: Path) -> None:
+    released = {
+        **DEBIAN,
+        "a-release": "ID=secret\n",
+        "x/secret/file": "",
+        "apt/sources.list.d/s.list": "deb http://s x y\n",
+    }
+    with machine(tmp_path / "system", System(released, uid=65534)) as there:
+        for closed in ("a-release", "x/secret", "apt/sources.list.d/s.list"):
+            (there.etc / closed).chmod(0)
+        for kind in (server.LinuxDistribution, apt.AptSources):
+            theirs, ours = both(there, kind, "dash")
+            assert ours == theirs
+        for path in ("/etc/x", "/etc/x/secret", "/etc/x/secret/file", "/etc/shadow", "/etc/a-release"):
+            for fact, arguments in (
+                (files.FindInFile, ("x",)),
+                (files.Block, ()),
+                (files.File, ()),
+                (files.Sha1File, ()),
+            ):
+                theirs, ours = both(there, fact, "dash", path, *arguments)
+                assert ours == theirs, (path, fact)
+
+
 LSB = "### BEGIN INIT INFO\n"
 SCRIPTS = {
     "some": {
@@ -119,7 +143,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 PATHS = [
     "file", "empty", "it's a 'file' && \"so\" on", "a=b", "two\nlines", "back\\slash", "dir", "dir/", "link",
-    "dangling",     "loop", "loop/", "todir", "missing", "missing/file", "file/below", "-n", "", "~/file", "~",
+    "dangling",     "loop", "loop/", "todir", "missing", "missing/file", "file/below", "-n", "", "n=one", "~/file", "~",
 ]  # fmt: skip
 FILE_FACTS: list[tuple[type[Any], tuple[Any, ...]]] = [
     *((kind, ()) for kind in (files.File, files.Directory, files.Link, files.Socket)),

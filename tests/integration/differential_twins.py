@@ -119,6 +119,14 @@ class Twins:
             self._real = True
             self.both(f"{case.after}\n{RESET}")
 
+    def again(self, case: Case) -> None:
+        """Run a case from its first state, and from there once more."""
+        self.user = case.user
+        for _ in range(2):
+            self._reset(case)
+            self.run(case.body, case.name, "pristine")
+        self.both(f"{case.after}\n{RESET}")
+
     def _reset(self, case: Case) -> None:
         self.both(f"{case.after}\n{RESET}\n{case.before}")
         for side in SIDES:

@@ -166,3 +166,66 @@ def test_killed_at_random_moments_and_brought_up_again(project: ScratchProject) 
     for number in range(ROUNDS):
         chaos.round(number)
     chaos.destroy()
+
+
+ONCE = '''\
+"""What must run once and only once, whoever is killed meanwhile."""
+
+from io import StringIO
+
+from pyinfra.operations import files, server
+
+from opsflow import Node
+
+
+def setup(node: Node) -> None:
+    for number in range(3):
+        steps = [f"echo {{number}}.{{step}} >>/srv/{name}; sleep 0.1" for step in range(4)]
+        server.shell(name=f"Steps {{number}}", commands=steps)
+    config = files.put(name="Config", src=StringIO("{name}"), dest="/srv/config")
+    server.shell(name="Slow", commands="sleep 0.6")
+    server.shell(name="Restart", commands="echo restart >>/srv/{name}", _if=config.did_change)
+'''
+LINES = [f"{number}.{step}" for number in range(3) for step in range(4)] + ["restart"]
+
+
+class Once:
+    """Recipes that are not idempotent, of which nothing may be missing or there twice."""
+
+    def __init__(self, project: ScratchProject, seed: int) -> None:
+        self.project = project
+        self.random = random.Random(seed)
+
+    def round(self, number: int) -> None:
+        """A recipe of its own, killed until it comes to its end before it is, or three times."""
+        name = f"once{number}"
+        self.project.recipe(ONCE.format(name=name), name)
+        for _ in range(3):
+            if self.killed(name):
+                break
+        else:
+            self.project.good(*self.command(name))
+        machine = self.project.instances()["front1"]["machine"]
+        assert self.project.on(machine, f"/srv/{name}").split() == LINES, f"round {number}"
+
+    def command(self, name: str) -> tuple[str, ...]:
+        return ("run", "small", f"{name}.setup", "--only", "front1", "-y")
+
+    def killed(self, name: str) -> bool:
+        """Kill the command at a random moment; True when it had come to its end before."""
+        with self.project.begun(*self.command(name)) as process:
+            CLOCK.sleep(1.0 + self.random.random() * 3)
+            process.send_signal(signal.SIGKILL)
+            said = process.communicate()[0].strip().splitlines()[-1:]
+        print(f"{name} was killed: {said}")
+        mine = [command for command in self.project.commands() if command.recipes == (f"{name}.setup",)]
+        return bool(mine) and mine[-1].status is CommandStatus.SUCCESSFUL
+
+
+def test_killed_at_random_moments_and_nothing_is_done_twice(project: ScratchProject) -> None:
+    print(f"OPSFLOW_KILL_SEED={SEED}")
+    project.good("up", "small", "-y")
+    once = Once(project, SEED)
+    for number in range(max(1, ROUNDS // 8)):
+        once.round(number)
+    project.good("destroy", "small", "-y")

@@ -30,3 +30,9 @@ def test_failures(twins: Twins, name: str) -> None:
     body = f"{differential_server.FAILURES[name]}\nserver.shell(commands='touch /srv/diff/after')"
     outcomes = twins.run(body, f"failure: {name}", "failing")
     assert {"failed", "ignored"} & set(outcomes)
+
+
+@pytest.mark.parametrize("case", [differential_server.CRON, differential_server.SHELL], ids=lambda case: case.name)
+def test_from_nothing_once_more(twins: Twins, case: Case) -> None:
+    """The facts are those of the first time, and so may be the plan; what that left in /tmp must not matter."""
+    twins.again(case)
