@@ -176,8 +176,11 @@ _k() {
   return 1
 }
 _unlock() {
+  if [ -n "$_S" ]; then
+    if [ "$_S" = "$_D" ]; then rm -f "$_S"/[0-9]*; else rm -rf "$_S"; fi
+  fi
   [ -z "$_L" ] || rm -rf "$_L"
-  _L= _J= _jn=
+  _L= _J= _jn= _S=
   _m u
 }
 _x() {

@@ -98,6 +98,19 @@ class Lifeline:
             else:
                 return shell
 
+    def renew(self, shell: Shell) -> Shell:
+        """Another shell on the same connection, in place of one that cannot be used any more.
+
+        Raises:
+            LinkLost: the connection is gone.
+        """
+        self._count(shell)
+        shell.close()
+        new = Shell(shell.connection, self._clock)
+        if self._job.mode is Mode.RUN:
+            self._lock(new)
+        return new
+
     def reattach(
         self, shell: Shell, exchange: Exchange, *, batch: Sequence[PlannedOperation], program: Program, limit: Limit
     ) -> Shell:

@@ -28,7 +28,7 @@ from opsflow.engine.report import Report
 from opsflow.engine.resume import Lifeline
 from opsflow.engine.script import Program, compile_operations
 from opsflow.engine.session import ConnectError, Connection, LinkLost, ShellEnded, Why
-from opsflow.engine.shell import HostBusy, Interrupted, NoShell, Shell
+from opsflow.engine.shell import DirectoryGone, HostBusy, Interrupted, NoShell, Shell
 from opsflow.model.result import HostResult, HostStatus
 from opsflow.ports import HostJob, HostObserver, PhaseChanged
 
@@ -100,6 +100,8 @@ class HostRun:
         self._first = experience.first
         self._experience = experience
         self._recalled: HostPlan | None = None
+        self._ask: tuple[str, ...] = ()
+        """Facts that are asked for before anything is planned."""
         self._kept: HostPlan | None = None
         """The plan of this run, as long as it is the only one and everything was as it assumed."""
         self._connect = connect
@@ -167,24 +169,29 @@ class HostRun:
                 self._earlier = Earlier(self._lifeline.begin(shell), self._clock)
                 if self._earlier.origin:
                     self._first = None  # it was made without what is known now
-            self._go(shell)
+            self._go()
         finally:
             if self._shell.leave(self._limits):
                 self._shell.connection.shell = self._shell
             self._report.count(self._shell)
 
-    def _go(self, shell: Shell) -> None:
-        self._recall(shell)
+    def _go(self) -> None:
+        self._recall()
         while True:
             try:
                 if self._round(self._shell):
                     return
+            except DirectoryGone:
+                self._shell = self._lifeline.renew(self._shell)
             except LinkLost as lost:
                 self._shell = self._lifeline.again(self._shell, lost)
                 self._progress.fresh.clear()
 
     def _round(self, shell: Shell) -> bool:
         """Plan, and do the next thing that the plan asks for; True when nothing is left to do."""
+        if self._ask:
+            self._fetch(shell, self._ask)
+            self._ask = ()
         plan = self._next_plan()
         shell.know(plan.passwords)
         if plan.missing:
@@ -217,16 +224,14 @@ class HostRun:
             self._account(list(settled.batch), (), settled.program, settled.exchange)
         return settled is not None or earlier.changed != before
 
-    def _recall(self, shell: Shell) -> None:
+    def _recall(self) -> None:
         """Start from what is remembered; a check starts from what is."""
         recalled = self._experience.recalled or self._experience.unseen()
         if not self._report.running or self._earlier.origin:
             recalled = Recalled(ask=tuple(recalled.facts))
         self._progress.known.update(recalled.facts)
         self._progress.expected = recalled.expected
-        self._recalled = recalled.plan
-        if recalled.ask:
-            self._fetch(shell, recalled.ask)
+        self._recalled, self._ask = recalled.plan, recalled.ask
 
     # ------------------------------------------------------------------ planning
 

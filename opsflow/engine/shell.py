@@ -28,6 +28,10 @@ class Interrupted(Exception):
     """The run ends while a file is being sent."""
 
 
+class DirectoryGone(Exception):
+    """The shell was kept from an earlier run, and the host has removed its directory since; nothing was run."""
+
+
 class NoShell(Exception):
     """The host cannot run the engine's shell; the message says why."""
 
@@ -71,7 +75,7 @@ class Shell:
 
     def leave(self, limits: Limits) -> bool:
         """End a run: give the lock back; whether the shell can be used for another one. If not, it is closed."""
-        with suppress(HostBusy, NoShell):
+        with suppress(HostBusy, NoShell, DirectoryGone):
             if self._locked and not self._over:
                 self._exchange(f"{prelude.unlock()}{prelude.done()}", limits)
         if self._over or self._locked or not self.pid:
@@ -189,7 +193,7 @@ class Shell:
                 why = f"no directory on the host takes a FIFO: tried {DIRECTORIES}"
             if words == ["D", "gone"]:
                 self._over = True
-                raise LinkLost("the directory of the shell on the host is gone")
+                raise DirectoryGone
             if words == ["l", "none"]:
                 why = f"no directory on the host takes the lock: tried {DIRECTORIES}"
             if words[:2] == ["l", "held"]:

@@ -519,12 +519,10 @@ class TestUnreachable:
             )
             until(lambda: "1" in fleet.shell(one, "ls /run/cut 2>/dev/null | wc -l"))
             proxy.cut()
-            result = run.result(10)
-        assert (result.status, statuses(result)) == (HostStatus.UNREACHABLE, ["changed", "failed", "not_run"])
+            result = run.result(30)
+        assert (result.status, statuses(result)) == (HostStatus.OK, ["changed"] * 3)
         assert result.operations[0].commands[0].stdout == "done\n"
-        assert result.operations[1].commands[0].detail == "the connection was lost while it ran"
-        CLOCK.sleep(2.5)
-        fleet.shell(one, "test ! -e /run/next-cut")
+        fleet.shell(one, "test -e /run/next-cut")
 
     def test_a_host_that_vanishes(self, fleet: Fleet, two: Machine) -> None:
         (gone,) = fleet.create("vanishing")
@@ -645,7 +643,7 @@ class TestDisks:
         result = fleet.run(full, fine)
         assert (result.status, result.detail) == (
             HostStatus.FAILED,
-            "no directory on the host takes a FIFO: tried /run, /dev/shm, /tmp, /var/tmp and the home",
+            "no directory on the host takes the lock: tried /run, /dev/shm, /tmp, /var/tmp and the home",
         )
 
     def test_a_mount_point_is_written_in_place(self, fleet: Fleet, one: Machine) -> None:
