@@ -14,6 +14,7 @@ from pathlib import Path
 import paramiko
 import pytest
 from engine_hosts import CLOCK, Fleet, Running, add_user, as_user, engine_process, open_fleet, outputs, statuses, until
+from relay import Relay
 
 from opsflow.errors import HostsUnreachable, RecipeError, RunFailed, UsageError
 from opsflow.model.compute import Ssh
@@ -506,7 +507,7 @@ class TestUnreachable:
             assert CLOCK.monotonic() - started <= 9
 
     def test_a_connection_that_is_cut(self, fleet: Fleet, one: Machine) -> None:
-        with listening(one) as proxy:
+        with Relay(str(one.address), one.port) as proxy:
             machine = one.model_copy(update={"address": "127.0.0.1", "port": proxy.port})
             run = fleet.start(
                 machine,
@@ -518,7 +519,7 @@ class TestUnreachable:
                 """,
             )
             until(lambda: "1" in fleet.shell(one, "ls /run/cut 2>/dev/null | wc -l"))
-            proxy.cut()
+            proxy.reset()
             result = run.result(30)
         assert (result.status, statuses(result)) == (HostStatus.OK, ["changed"] * 3)
         assert result.operations[0].commands[0].stdout == "done\n"
@@ -530,9 +531,9 @@ class TestUnreachable:
         until(lambda: "1" in fleet.shell(gone, "ls /run/here 2>/dev/null | wc -l"))
         started = CLOCK.monotonic()
         fleet.terminate(gone)
-        result = run.result(20)
+        result = run.result(40)
         assert result.status is HostStatus.UNREACHABLE
-        assert CLOCK.monotonic() - started < 10
+        assert CLOCK.monotonic() - started < 25  # it is looked for as long as connecting may take
         assert fleet.run(two, "def setup(node):\n    server.shell(commands='true')\n").status is HostStatus.OK
 
 
@@ -767,7 +768,7 @@ class TestAsking:
 def test_nothing_but_a_few_records_is_left_on_the_host(fleet: Fleet, one: Machine) -> None:
     fleet.run(one, SITE.format("left"))
     fleet.rest()
-    left = fleet.shell(one, "ls -d /run/opsflow* /tmp/opsflow* /var/tmp/opsflow* /dev/shm/opsflow* 2>/dev/null || true")
-    assert left == "/run/opsflow-0\n"
+    find = "ls -d /run/opsflow* /tmp/opsflow* /var/tmp/opsflow* /dev/shm/opsflow* 2>/dev/null | grep -v -- '-[0-9]*$'"
+    assert fleet.shell(one, f"{find} || true") == ""
     modes = fleet.shell(one, "stat -c %a:%U /run/opsflow-0 /run/opsflow-0/*").split()
     assert (modes[0], set(modes[1:])) == ("700:root", {"600:root"})

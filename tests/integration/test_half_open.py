@@ -72,7 +72,9 @@ class Network:
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.directory / name))
         config = self.directory / "sshd_config"
         config.write_text(SSHD_CONFIG.format(host=HOST, directory=self.directory))
-        start = f"mount -t tmpfs run /run && mkdir /run/sshd && exec /usr/sbin/sshd -D -e -f {config}"
+        # Its own home: what a login shell does there must not be cut off in the middle on this machine.
+        mounts = "mount -t tmpfs run /run && mkdir /run/sshd && mount -t tmpfs root /root"
+        start = f"{mounts} && exec /usr/sbin/sshd -D -e -f {config}"
         unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", start]
         with (self.directory / "sshd.log").open("wb") as log:
             self._sshd = subprocess.Popen(["ip", "netns", "exec", self.host, *unshare], stderr=log)
@@ -128,6 +130,6 @@ def test_a_host_that_goes_silent_is_noticed(network: Network, fleet: Fleet, tmp_
     network.drop()
     started = CLOCK.monotonic()
     result = answer(process)
-    assert CLOCK.monotonic() - started <= 25
+    assert CLOCK.monotonic() - started <= 40  # noticed within 20 s, then looked for as long as connecting may take
     assert result["status"] == "unreachable"
     assert [operation["status"] for operation in result["operations"]] == ["changed", "failed"]  # type: ignore[attr-defined]
