@@ -25,6 +25,7 @@ import sys
 import traceback
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def main() -> None:
             if connection is None:
                 return
             children.add(_serve(control, connection))
-        if not ready:
+        if not ready and any(_has_children(pid) for pid in children):
             _end_crowds(children)
 
 
@@ -140,6 +141,17 @@ def _reap(control: socket.socket, children: set[int]) -> None:
 def _end_group(pid: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def _has_children(pid: int) -> bool:
+    """Whether a process has started others; True where the kernel does not say."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as found:  # noqa: PTH123 - hot
+            return bool(found.read(1))
+    except FileNotFoundError:
+        return Path(f"/proc/{pid}").exists()
+    except OSError:
+        return False
 
 
 def _end_crowds(children: set[int]) -> None:
