@@ -345,11 +345,12 @@ def pin_time_and_ids(moment: datetime, seed: str) -> str:
 
 
 def sets_mode(operation: Registered) -> bool:
-    """Whether the operation gives its file a mode after it has written it."""
+    """Whether the operation gives its file a mode after it has written it; with True it may not."""
     generator = operation.data.command_generator
     cells = dict(zip(generator.__code__.co_freevars, generator.__closure__ or (), strict=True))
     named = cells["kwargs"].cell_contents if "kwargs" in cells else {}
-    return bool(named.get("mode"))
+    mode = named.get("mode")
+    return bool(mode) and mode is not True
 
 
 def connector_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:

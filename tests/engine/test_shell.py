@@ -250,8 +250,10 @@ class TestTime:
     def test_a_login_shell_that_says_no(self, tmp_path: Path) -> None:
         limits = Limits(lambda _: 5, 0, threading.Event())
         refuse = ("sh", "-c", "echo This account is not available.; exit 1")
+        shell = Shell(LocalConnection(refuse, tmp_path), SystemClock())  # type: ignore[arg-type]
         with pytest.raises(NoShell, match="does not run commands.*This account is not available"):
-            Shell(LocalConnection(refuse, tmp_path), SystemClock()).fetch(["true"], limits)  # type: ignore[arg-type]
+            shell.fetch(["true"], limits)
+        shell.close()
 
 
 class TestFacts:
