@@ -33,6 +33,7 @@ NOT_COMPARED: Mapping[str, str] = {
     r"/etc/(passwd|group|shadow|gshadow|subuid|subgid)-": "the backups that useradd and its like make",
     r".*/__pycache__(/.*)?": "Python puts the time of day into what it compiles",
     r"/(root|home/[^/]+)/\.cache(/.*)?": "caches of pip",
+    r".*\.git/(worktrees/[^/]+/)?index": "git's index has inodes and times in it; the work trees are compared",
     r"/var/(cache|lib)/(apt|ldconfig|man)/.*(bin|aux-cache|lock|lists/partial.*)": "indexes with times in them",
 }  # fmt: skip
 """Paths that are left out, and why that is no difference."""
