@@ -32,6 +32,10 @@ STATES = {
 
 NOT_HERE: Mapping[str, str] = {
     "server.reboot": "a sandbox that reboots does not come back by itself; it has tests of its own on hosts that do",
+    **dict.fromkeys(
+        ("zfs.filesystem", "zfs.snapshot", "zfs.volume"),
+        "needs a ZFS pool: `zfs.dataset`, which they call, fails without one, in the same way",
+    ),
 }
 """Operation -> why no case can have it."""
 

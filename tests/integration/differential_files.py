@@ -158,7 +158,6 @@ FETCHED = Case(
     files.directory(path="/srv/diff/out")
     files.unarchive(src="/srv/diff/archive.tar.gz", dest="/srv/diff/out", remote_src=True,
                     creates="/srv/diff/out/inside/one.txt")
-    files.unarchive(src="archive.tar.gz", dest="/srv/diff/out2", user="app", group="app", _ignore_errors=True)
     files.download(src="HTTP://plain.txt", dest="/srv/diff/got", mode="600", user="app")
     files.download(src="HTTP://large.bin", dest="/srv/diff/big", sha256sum=
         "SHA256:large.bin")
@@ -166,6 +165,7 @@ FETCHED = Case(
     files.download(src="HTTP://nothing-there", dest="/srv/diff/none", _ignore_errors=True)
     files.download(src="HTTP://plain.txt", dest="/srv/diff/again", force=True, headers={"X-A": "b c"})
     files.download(src="HTTP://plain.txt", dest="/srv/diff/cached", cache_time=3600)
+    files.unarchive(src="archive.tar.gz", dest="/srv/diff/out2", user="app", group="app", _ignore_errors=True)
     """,
     drifts=("echo x >/srv/diff/got; : >/srv/diff/big; rm -r /srv/diff/out/inside; rm /srv/diff/cached",),
 )
