@@ -75,13 +75,16 @@ def _models(annotation: Any) -> Iterator[type]:
 
 def section(model: type) -> Iterator[str]:
     """A heading, the model's own words, and a row a field."""
+    from opsflow.model.descriptions import field_descriptions
+
     yield f"## {model.__name__}\n"
     yield f"{(inspect.getdoc(model) or '').replace('``', '`')}\n"
     yield "| field | value | default | |\n|---|---|---|---|"
+    descriptions = field_descriptions(model)
     for name, field in model.model_fields.items():
         kind = SHORTHAND.get((model.__name__, name)) or type_of(field.annotation)
         limits = ", ".join(_limits(field.metadata))
-        text = " ".join((field.description or "").replace("``", "`").split())
+        text = " ".join(descriptions.get(name, "").replace("``", "`").split())
         cells = (f"`{name}`", f"{kind}{f' ({limits})' if limits else ''}", _default(field), text)
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
     yield ""

@@ -42,4 +42,16 @@ class AlsoAccepts:
 class Model(BaseModel):
     """A frozen value. Unknown fields are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The schema with what each field means."""
+        # Loaded here only: see there.
+        from opsflow.model.descriptions import field_descriptions
+
+        schema = handler(core)
+        properties = handler.resolve_ref_schema(schema)["properties"]
+        for name, text in field_descriptions(cls).items():
+            properties[cls.model_fields[name].alias or name].setdefault("description", text)
+        return schema
