@@ -7,9 +7,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from paramiko import PKey
 from paramiko.hostkeys import HostKeys
 
 from opsflow.clock import ManualClock
@@ -311,12 +316,52 @@ def test_a_server_that_is_no_sshd_cannot_show_a_key() -> None:
         ("web1 ssh-ed25519 notbase64!", False),
         ("web1", False),
         (f"# web1 {KEY}", False),
+        (f"web1\t{KEY.replace(' ', '  ')}", True),
+        (f"@revoked\tweb1 {KEY}\nweb1 {KEY}", False),
+        (f"|1|c2FsdA==|bm90aGluZw== {KEY}", False),
+        (f"|1|half {KEY}", False),
+        (f"|2|c2FsdA==|bm90aGluZw== {KEY}", False),
+        (f"web1 {KEY}Zürich", False),
     ],
 )
 def test_known_hosts_lines(tmp_path: Path, line: str, found: bool) -> None:
     file = tmp_path / "known_hosts"
     file.write_text(f"\n{line}\n")
     assert lookup([tmp_path / "missing", file], "web1", 22) == ((KEY,) if found else ())
+
+
+@pytest.mark.parametrize(
+    "kind", ["ssh-rsa", "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"]
+)
+def test_known_hosts_keys(tmp_path: Path, kind: str) -> None:
+    """Every kind that a machine may show, as paramiko reads it; what is cut or renamed is no key."""
+    file = tmp_path / "known_hosts"
+    made = generated(kind)
+    assert PKey.from_type_string(kind, base64.b64decode(made)).get_base64() == made
+
+    file.write_text(f"web1 {kind} {made} a comment\n")
+    assert lookup([file], "web1", 22) == (f"{kind} {made}",)
+    whole = base64.b64decode(made)
+    other = "ssh-ed25519" if kind == "ssh-rsa" else "ssh-rsa"
+    damaged = [*(whole[:length] for length in range(len(whole))), whole + b"\0", whole + whole]
+    lines = [f"web1 {kind} {base64.b64encode(one).decode()}" for one in damaged]
+    file.write_text("\n".join([*lines, f"web1 {other} {made}", f"web1 sk-{kind} {made}", f"web1 {kind} {made[:-1]}!"]))
+    assert lookup([file], "web1", 22) == ()
+
+
+def generated(kind: str) -> str:
+    """The second field of a new public key."""
+    curves = {
+        "ecdsa-sha2-nistp256": ec.SECP256R1(),
+        "ecdsa-sha2-nistp384": ec.SECP384R1(),
+        "ecdsa-sha2-nistp521": ec.SECP521R1(),
+    }
+    private: Any
+    if kind == "ssh-rsa":
+        private = rsa.generate_private_key(65537, 2048)
+    else:
+        private = ec.generate_private_key(curves[kind]) if kind in curves else Ed25519PrivateKey.generate()
+    return str(private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).split()[1].decode())
 
 
 def test_known_hosts_names_with_a_port(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,12 +11,8 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 
-from opsflow.absent import absent
 from opsflow.errors import ProviderError
-
-with absent("invoke"):
-    from paramiko.hostkeys import HostKeyEntry, HostKeys, InvalidHostKey
-    from paramiko.ssh_exception import SSHException
+from opsflow.providers.compute.static.public_keys import public_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +75,13 @@ def _parsed(file: Path, version: tuple[int, ...]) -> tuple[_Line, ...]:
 
 def _lines(text: str) -> Iterator[_Line]:
     """Each line that names a key; ``@cert-authority`` and what is damaged names none, as for OpenSSH."""
-    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
-        marker, _, rest = line.partition(" ") if line.startswith("@") else ("", "", line)
-        if not line or line.startswith("#") or marker not in ("", "@revoked"):
+    for line in text.splitlines():
+        fields = line.split()
+        marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
+        if len(fields) < 3 or fields[0].startswith("#") or marker not in ("", "@revoked"):
             continue
-        try:
-            entry = HostKeyEntry.from_line(rest.strip(), number)
-        except (InvalidHostKey, SSHException):
-            continue
-        if entry and entry.key:
-            key = f"{entry.key.get_name()} {entry.key.get_base64()}"
-            yield _Line(tuple(entry.hostnames or ()), key, revoked=bool(marker))
+        if key := public_key(fields[1], fields[2]):
+            yield _Line(tuple(fields[0].split(",")), key, revoked=bool(marker))
 
 
 def _means(patterns: Iterable[str], name: str) -> bool:
@@ -101,7 +95,17 @@ def _means(patterns: Iterable[str], name: str) -> bool:
 
 
 def _fits(pattern: str, name: str) -> bool:
-    if pattern.startswith("|1|"):
-        return HostKeys.hash_host(name, pattern) == pattern
+    if pattern.startswith("|"):
+        return _hashes(pattern, name)
     # Brackets stand for themselves here, in fnmatch they do not.
     return fnmatchcase(name.lower(), pattern.lower().replace("[", "[[]"))
+
+
+def _hashes(pattern: str, name: str) -> bool:
+    """Whether ``|1|salt|digest`` was made from that name."""
+    try:
+        _, method, salt, digest = pattern.split("|")
+        made = hmac.digest(base64.b64decode(salt, validate=True), name.encode(), "sha1")
+        return method == "1" and made == base64.b64decode(digest, validate=True)
+    except ValueError:
+        return False
