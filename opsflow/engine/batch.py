@@ -52,6 +52,8 @@ class Batch:
     expected: str
     members: tuple[int, ...]
     """Indexes of the facts that it stands for."""
+    tests: str = ""
+    """The same without output, where the shell itself can tell: succeeds if all of them are as assumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,13 @@ class _Member:
     """What it adds to the batch's output; empty: there is no such file."""
 
 
-def batches(facts: Sequence[tuple[str, FactAnswer]], masks: Sequence[str] = ()) -> tuple[list[Batch], list[int]]:
+def batches(
+    facts: Sequence[tuple[str, FactAnswer]], masks: Sequence[str] = (), *, least: int = 2
+) -> tuple[list[Batch], list[int]]:
     """Batches for facts by key, each with the answer that is assumed, and the indexes of facts that are in none.
 
     ``masks`` are those of messages.FactStep: the access time never counts, with `times` no time does, nor the size of
-    a directory.
+    a directory. Fewer than ``least`` are no batch.
     """
     groups: dict[tuple[str, str], list[_Member]] = {}
     for index, (key, answer) in enumerate(facts):
@@ -84,7 +88,7 @@ def batches(facts: Sequence[tuple[str, FactAnswer]], masks: Sequence[str] = ()) 
         _batch(head, family, part)
         for (head, family), members in groups.items()
         for part in _parts(members)
-        if len(part) > 1
+        if len(part) >= least
     ]
     taken = {index for batch in made for index in batch.members}
     return made, [index for index in range(len(facts)) if index not in taken]
@@ -102,7 +106,12 @@ def _expected(family: str, path: str, answer: FactAnswer) -> str | None:
         return None
     if not answer.stdout:
         return ""
-    return _line(family, path, answer.stdout) if family in FORMATS else _digest(family, path, answer.stdout)
+    return line_of(family, path, answer.stdout)
+
+
+def line_of(family: str, path: str, printed: str) -> str | None:
+    """The line that a batch prints for a file that exists; None when it could be about another one."""
+    return _line(family, path, printed) if family in FORMATS else _digest(family, path, printed)
 
 
 def _digest(family: str, path: str, printed: str) -> str | None:
@@ -152,7 +161,8 @@ def _batch(head: str, family: str, members: list[_Member]) -> Batch:
     missing = [member.path for member in members if not member.expected]
     steps = [*_none_of(family, missing), *_all_of(family, there), "echo ."]
     expected = "".join(member.expected for member in members) + END
-    return Batch(_for(head, " && ".join(steps)), expected, tuple(member.index for member in members))
+    tests = "" if head or there else " && ".join(steps[:-1])
+    return Batch(_for(head, " && ".join(steps)), expected, tuple(member.index for member in members), tests)
 
 
 def _none_of(family: str, paths: list[str]) -> list[str]:

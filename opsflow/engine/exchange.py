@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from opsflow.engine import reread
 from opsflow.engine.messages import FactAnswer
 from opsflow.engine.session import LinkLost
 
@@ -33,7 +34,7 @@ class Heard:
 
     started: float
     relays: tuple[int, ...] = (0, 0)
-    """Processes that carry its output: its own two, then those of the shell."""
+    """Processes that carry its output: its own two (0: it has none), then those of the shell."""
     stdout: bytearray = field(default_factory=bytearray)
     stderr: bytearray = field(default_factory=bytearray)
     stdout_bytes: int = 0
@@ -171,7 +172,7 @@ class Hearing:
         kind, *words = item
         handler: Mapping[str, Callable[[list[str]], None]] = {
             "s": self._started, "x": self._exited, "c": self._ended,
-            "f": self._fact_read, "m": self._missed, "d": self._all,
+            "f": self._fact_read, "F": self._files_read, "m": self._missed, "d": self._all,
         }  # fmt: skip
         if kind in handler:
             handler[kind](words)
@@ -206,6 +207,16 @@ class Hearing:
         self._pending_facts.append((int(words[0]), int(words[1]), bytes(self._fact)))
         self._fact.clear()
         self._match_facts()
+
+    def _files_read(self, words: list[str]) -> None:
+        """Facts about several files in one go, of which the shell keeps nothing."""
+        code, *numbers = (int(word) for word in words)
+        keys = [self._shell.numbers.key(number) for number in numbers]
+        self._result.facts.update(reread.answers(keys, code, _text(bytes(self._fact))))
+        for number in numbers:
+            self._shell.numbers.drop(number)
+        self._fact_since = self._shell.now
+        self._fact.clear()
 
     def _match_facts(self) -> None:
         while self._pending_facts and self._fact_errors:

@@ -71,6 +71,22 @@ def shape(key: str) -> tuple[str, str] | None:
     return None if family is None or path is None else (family, path)
 
 
+_LINES = re.compile(
+    r"test -e (?P<word>\S+|'[^']*') && "
+    r"grep (?:-E )?-e (?:[A-Za-z0-9_./@%+:,=^-]|'[^']*'|\"'\"')+ (?P=word) 2> /dev/null \|\| "
+    r"\{ \{ test -e (?P=word) \|\| test -L (?P=word); \} && \{ test ! -d (?P=word) \|\| "
+    r"find (?P=word) -type f > /dev/null; \} && echo (?P<found>\S+|'[^']*') \|\| true; \}"
+)
+
+
+def recognised(key: str) -> bool:
+    """Whether it is a text of this module that takes its words as they are."""
+    lines = _LINES.fullmatch(key)
+    if lines is not None:
+        return plain(lines["word"]) is not None and plain(lines["found"]) is not None
+    return shape(key) is not None
+
+
 def text_of(family: str, word: str) -> str:
     """The text of a family for one file."""
     return stat(word) if family == "stat" else digest(family, word)

@@ -1,11 +1,6 @@
 """Lean shell commands for pyinfra's expensive facts; its own parsing is kept, and so are the values.
 
-What pyinfra starts on a host for one answer, and what is started instead (processes, and of them programs):
-
-============================  ============  ==========
-fact                          pyinfra       here
-============================  ============  ==========
-============================  ============  ==========
+What is started instead, and when it is not, say the modules with their texts.
 """
 
 from __future__ import annotations

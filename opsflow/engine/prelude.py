@@ -1,8 +1,10 @@
 """The text that the persistent POSIX ``sh`` on a host is told first: frames, facts, commands, lock, process handling.
 
 Works with dash, bash and busybox sh. Descriptors 3 and 4 are the channel's standard output and error; frames go there.
-Output of a command goes through a FIFO and a ``cat``, so that a background process which keeps the descriptors can
-neither hang the run nor print into a later command: its ``cat`` is ended and the FIFOs are made anew.
+Output of a command (``_x``) goes through a FIFO and a ``cat``, so that a background process which keeps the descriptors
+can neither hang the run nor print into a later command: its ``cat`` is ended and the FIFOs are made anew. A command
+that certainly leaves nothing behind (``_y``, see ``tame``) does without. Starting a process is what takes time on a
+host: whatever runs for each fact or command is done by the shell itself where it can.
 
 From the first command on, two pumps stand between the descriptors 3 and 4 and the channel. When the connection is lost,
 a running command is not harmed: its pump keeps the end of the output beside the run record (see ``host_record``) and
@@ -89,7 +91,8 @@ _need() {
   exit 1
 }
 _stage() {
-  [ -z "$_S" ] || [ ! -d "$_S" ] || return 0
+  [ -z "$_S" ] || [ ! -d "$_S" ] || { [ -n "$1" ] && [ "$_S" = "$_D" ]; } || return 0
+  [ -n "$1" ] || { _need; _S=$_D; return; }
   for _d in /var/tmp /tmp; do
     [ -d "$_d" ] && [ -w "$_d" ] || continue
     _S=$(umask 077; mktemp -d "$_d/opsflow.XXXXXXXX") && return
@@ -100,10 +103,10 @@ _stage() {
 trap '[ -z "$_D" ] || rm -rf "$_D" "$_S"; [ -z "$_L" ] || rm -rf "$_L"' 0
 trap 'exit 141' PIPE
 trap 'exit 143' HUP TERM
-_L=
+_L= _u=
 _lock() {
   [ -z "$_D" ] || [ -p "$_D/o" ] || { _m D gone; return 1; }
-  _u=$(id -u)
+  [ -n "$_u" ] || { _u=$(id -u); _lm=$(_start $$); }
   for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do
     [ -d "$_d" ] && [ -w "$_d" ] || continue
     _take "$_d/opsflow-$_u.lock" "$@"; _y=$?
@@ -128,7 +131,7 @@ _take() {
     _t=$((_t + 1))
     [ "$_t" -lt 12 ] || { _m l held "$_lo" "$_lr"; return 1; }
   done
-  printf '%s %s %s %s %s\n' $$ "$(_start $$)" "$3" "$2" "$4" >"$1/by" || { rm -rf "$1"; return 2; }
+  printf '%s %s %s %s %s\n' $$ "$_lm" "$3" "$2" "$4" >"$1/by" || { rm -rf "$1"; return 2; }
   _L=$1
   _m l ok
 }
@@ -140,8 +143,13 @@ _drop() {
 _read() {
   [ -n "$_D" ] || _need
   eval "_c=\$_c$1"
-  _o=$( (eval "$_c") 3>&- 4>&- 2>"$_D/x" </dev/null; _r=$?; echo .; exit $_r); _r=$?
-  _o=${_o%.}
+  _o=$(exec 3>&- 4>&- 2>"$_D/x" </dev/null; eval "$_c"; _r=$?; printf %s "$_N"; exit $_r); _r=$?
+  case "$_o" in
+  *"$_N") _o=${_o%"$_N"} ;;
+  *) # It has ended the shell that it ran in; once more, in one of its own.
+    _o=$( (eval "$_c") 3>&- 4>&- 2>"$_D/x" </dev/null; _r=$?; echo .; exit $_r); _r=$?
+    _o=${_o%.} ;;
+  esac
 }
 _g() {
   [ "$1" != "$_h" ] || return 0
@@ -153,6 +161,17 @@ _tell() {
   printf '%s' "$_o" >&3
   [ "$_r" = 0 ] || head -c 4000 "$_D/x" >&4
   _m f "$1" "$_r"; _e f "$1"
+}
+_q() {
+  _w=$1; shift; _a=$# _n=
+  while [ "$_a" -gt 0 ]; do
+    if [ -e "$2" ] || { [ -L "$2" ] && [ "$_w" != "${_w#stat}" ]; }; then set -- "$@" "$2"; _n="$_n $1"
+    else _m f "$1" 0; _e f "$1"; fi
+    shift 2; _a=$((_a - 2))
+  done
+  [ $# -gt 0 ] || return 0
+  eval "$_w \"\$@\"" >&3 2>/dev/null </dev/null 3>&- 4>&-
+  _m F $? $_n
 }
 _hide() {
   _z=$2
@@ -206,6 +225,20 @@ _x() {
   [ "$_a$_b" = 00 ] || { rm -f "$_D/o" "$_D/e"; mkfifo "$_D/o" "$_D/e"; }
   _m c "$1" "$_r"; _e c "$1"
 }
+_y() {
+  [ -n "$_jn" ] || _begin
+  read -r _ju _ </proc/uptime
+  _note "b $1 $3 $_ju"
+  [ ! -e "$_D/stop" ] || { _note "n $1"; exit 142; }
+  _m s "$1" 0 0 "$_jo" "$_je"; _e s "$1"
+  eval "$4" <"$2" >&3 2>&4 3>&- 4>&-
+  _r=$?
+  _note "e $1 $_r"
+  _m x "$1" "$_r"
+  read -r _jv _ </proc/uptime
+  [ $((${_jv%%.*} - ${_ju%%.*})) -lt 2 ] || sleep 0.05
+  _m c "$1" "$_r"; _e c "$1"
+}
 _h= _jk= _jh= _jx= _J= _jo= _jn=
 _m h $$
 """
@@ -237,7 +270,7 @@ def unlock() -> str:
 
 def stage() -> str:
     """Make the directory for files that are sent apart: ``S DIRECTORY``."""
-    return f'_stage; _m S "$_S"\n{done()}'
+    return f'_stage apart; _m S "$_S"\n{done()}'
 
 
 def end_processes(shell: int, *, whole: bool, relays: Sequence[int] = ()) -> str:
@@ -246,8 +279,8 @@ def end_processes(shell: int, *, whole: bool, relays: Sequence[int] = ()) -> str
     That is all its descendants, and processes of its session without a parent there that began after the running
     command's relays; daemons that earlier commands left behind stay. Exit code 0: nothing of it is left.
     """
-    kept = " ".join(str(pid) for pid in ([] if whole else [shell, *relays]))
-    since = next(iter(relays), "")
+    kept = " ".join(str(pid) for pid in ([] if whole else [shell, *relays]) if pid)
+    since = next(iter(relays), 0) or ""
     return f"{PROC}\n_end {shell} '{kept}' {since}"
 
 

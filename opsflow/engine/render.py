@@ -15,6 +15,7 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.connectors.util import make_unix_command
 
+from opsflow.engine import put
 from opsflow.engine.passwords import asked_for, skip_to
 
 ESCALATION = (
@@ -30,37 +31,6 @@ LARGEST_DOWNLOAD = 40_000_000
 
 OWN_PROCESS = ("$$", "PPID", "BASHPID")
 """Commands that mention these get a shell of their own, so that they mean it and not the engine's."""
-
-PUT = r"""
-case "$1" in /*) d=$1 ;; *) d=$PWD/$1 ;; esac
-if [ -L "$d" ]; then d=$(readlink -f -- "$d") || exit 1; fi
-if [ -d "$d" ]; then printf '%s: is a directory\n' "$d" >&2; exit 1; fi
-if [ -e "$d" ]; then
-  if [ ! -f "$d" ]; then exec cat >"$d"; fi
-  if [ "$(stat -c %h "$d" 2>/dev/null || echo 2)" != 1 ]; then exec cat >"$d"; fi
-  u=$(id -u)
-  if [ "$u" != 0 ] && [ "$(stat -c %u "$d" 2>/dev/null)" != "$u" ]; then exec cat >"$d"; fi
-fi
-if [ ! -w "${d%/*}/" ]; then exec cat >"$d"; fi
-t=$(umask 077; mktemp "${d%/*}/.opsflow.XXXXXX") || exit 1
-if [ -e "$d" ]; then cp -p -- "$d" "$t"; else chmod "$(printf %o $((0666 & ~0$(umask))))" "$t"; fi ||
-  { rm -f "$t"; exit 1; }
-cat >"$t" || { rm -f "$t"; exit 1; }
-mv -f -- "$t" "$d" 2>/dev/null && exit 0
-cat <"$t" >"$d"; r=$?; rm -f "$t"; exit "$r"
-"""
-"""Write standard input to $1 at once or not at all, keeping the mode and owner of a file that exists.
-
-Where a rename would change more than the content (hard links, devices, somebody else's file) or cannot be done (mount
-points, as /etc/hosts in a container), it writes in place.
-"""
-
-SHARED = 'chmod "$(printf %o $((0666 & ~0$(umask))))" "$t"'
-WRITTEN = """cat >"$t" || { rm -f "$t"; exit 1; }"""
-
-NOT_THROUGH = r"""
-if [ -L "$1" ] && [ ! -e "$1" ]; then printf 'not writing through dangling symlink %s\n' "$1" >&2; exit 1; fi"""
-"""As another user pyinfra uploads with cp, which refuses to make what a dangling link points at; SFTP does not."""
 
 
 def rendered(command: StringCommand | str, arguments: Mapping[str, Any]) -> str:
@@ -90,11 +60,7 @@ def upload(dest: str, arguments: Mapping[str, Any], *, private: bool = False, du
     the disk before it gets its name, where the host's ``sync`` can do that for one file.
     """
     escalates = any(arguments.get(key) for key in ESCALATION)
-    text = f"set -- {shlex.quote(dest)}{NOT_THROUGH if escalates else ''}{PUT}"
-    if private:
-        text = text.replace(SHARED, ":")
-    if durable:
-        text = text.replace(WRITTEN, f'{WRITTEN}\nsync "$t" 2>/dev/null')
+    text = put.text(dest, through_links=not escalates, private=private, durable=durable)
     wrapper = _wrapper(arguments)
     if wrapper is None:
         return text

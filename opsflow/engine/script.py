@@ -8,7 +8,8 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from opsflow.engine.batch import batches
+from opsflow.engine import put, reread, tame
+from opsflow.engine.batch import Batch, batches
 from opsflow.engine.messages import CommandStep, FactAnswer, FactStep, PlannedOperation, UploadStep
 from opsflow.engine.prelude import done, unlock
 from opsflow.engine.record import mark_of
@@ -16,6 +17,13 @@ from opsflow.engine.record import mark_of
 SLOW = 0.03
 """Seconds. A wrong assumption costs a round trip and a plan, which is about as much."""
 
+
+LONGEST_WORD = 65_536
+"""Bytes of a file that is a word of the script."""
+PLAIN = re.compile(rb"[\t\n -~]*")
+"""Bytes that mean themselves in every shell and locale."""
+LARGEST_BESIDE = 262_144
+"""Bytes of files that a small file system in memory takes without harm."""
 
 LIMIT = re.compile(r"\|\d+\n")
 """What stands after each answer where many are compared at a stroke: its exit code."""
@@ -70,7 +78,7 @@ class FactNumbers:
 
 def fetch(keys: Sequence[str], numbers: FactNumbers) -> str:
     """Read facts: for each, its output, then ``f NUMBER EXIT_CODE``; at the end ``d``."""
-    lines = [f"_g {numbers.number(key)}" for key in keys]
+    lines = reread.text([(numbers.number(key), key) for key in dict.fromkeys(keys)])
     return numbers.introduced() + _at_once(lines)
 
 
@@ -146,7 +154,7 @@ class _Compiler:
         self._flush()
         if self._again is not None and (self._written or self._again):
             stale = dict.fromkeys([*self._last_use, *map(self._numbers.number, self._again)])
-            self._body += [f"_g {number}" for number in stale if number not in self._verified]
+            self._body += reread.text([(n, self._numbers.key(n)) for n in stale if n not in self._verified])
         if last:
             self._body.append(unlock())
         refresh = [
@@ -154,7 +162,7 @@ class _Compiler:
             for number, position in self._last_use.items()
             if not self._numbers.slow(number)
         ]
-        staged = "".join(["_stage\n" if self._uploads else "", *self._staged])
+        staged = "".join([f"_stage {self._apart()}\n" if self._uploads else "", *self._staged])
         text = staged + "_R() { :\n" + "\n".join(refresh) + "\n}\n" + _at_once(self._body)
         for number in self._told:
             self._numbers.drop(number)
@@ -184,13 +192,14 @@ class _Compiler:
         if not waiting:
             return
         answers = [step.answer or self._known[step.key] for step, _, _ in waiting]
-        quick = _at_a_stroke(waiting, answers, self._numbers)
+        stroke = _at_a_stroke(waiting, answers, self._numbers)
+        told = "" if stroke is None else "".join(self._assume(*each, surely=True) for each in stroke.told)
         one_by_one = [
-            f"{self._assume(self._numbers.number(step.key), answer, surely=quick is None)}"
+            f"{self._assume(self._numbers.number(step.key), answer, surely=stroke is None)}"
             f"_k {self._numbers.number(step.key)} {position} {index} {step.mask} || return"
             for (step, position, index), answer in zip(waiting, answers, strict=True)
         ]
-        self._body += one_by_one if quick is None else [f"if {quick}; then :; else", *one_by_one, "fi"]
+        self._body += one_by_one if stroke is None else [f"{told}if {stroke.test}; then :; else", *one_by_one, "fi"]
 
     def _assume(self, number: int, answer: FactAnswer, *, surely: bool) -> str:
         """Tell the shell what a fact is assumed to be, unless it knows."""
@@ -200,41 +209,81 @@ class _Compiler:
         self._told[number] = answer if surely else None
         return f"_o{number}={shlex.quote(answer.stdout)} _r{number}={answer.exit_code}\n"
 
+    def _apart(self) -> str:
+        """Whether files need a directory with room, or may be where the FIFOs are."""
+        sizes = [step.size if step.content is not None else LARGEST_BESIDE + 1 for step in self._uploads.values()]
+        return "" if sum(sizes) <= LARGEST_BESIDE else "apart"
+
     def _command(self, position: int, index: int, operation: PlannedOperation, step: CommandStep | UploadStep) -> None:
         number = len(self._commands)
         self._commands[number] = (position, index)
         source = "/dev/null"
         if isinstance(step, UploadStep):
-            source = '"$_f"'
+            source = f'"$_s{number}"'
             self._uploads[number] = step
             if step.content is not None:
                 self._staged.append(_inline(number, step.content))
-            self._body.append(f'_f="$_S/{number}"; [ -f "$_f" ] || _f=/dev/null')
-        text = f"{_arrived(step.size)}{step.script}" if isinstance(step, UploadStep) else step.script
+            else:
+                self._body.append(f'_s{number}="$_S/{number}"; [ -f "$_s{number}" ] || _s{number}=/dev/null')
+        text = f"{_arrived(number, step)}{step.script}" if isinstance(step, UploadStep) else step.script
+        run = "_x"
+        if isinstance(step, UploadStep) and put.recognised(step.script):
+            run, text = "_y", f"({text}\n)"
+        elif tame.writes(text):
+            run = "_y"
         noted = f"'{operation.index} {mark_of(operation, step)}'"
-        self._body.append(f"_x {number} {source} {noted} {shlex.quote(text)}\n{_check(step)}")
-        if source != "/dev/null":
-            self._body.append(f'rm -f "$_S/{number}"')
+        self._body.append(f"{run} {number} {source} {noted} {shlex.quote(text)}\n{_check(step)}")
+        if isinstance(step, UploadStep):
+            # Without a process where that is enough: what is left is empty, and is removed with its directory.
+            self._body.append(f': >"$_S/{number}"' if step.content is not None else f'rm -f "$_S/{number}"')
         self._verified.clear()
         self._written = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Stroke:
+    """A test that holds only if every fact is as assumed."""
+
+    test: str
+    told: Sequence[tuple[int, FactAnswer]]
+    """What the shell must be told before: facts by number, and what they are assumed to be."""
+
+
 def _at_a_stroke(
     waiting: Sequence[tuple[FactStep, int, int]], answers: Sequence[FactAnswer], numbers: FactNumbers
-) -> str | None:
-    """A test that holds only if every fact is as assumed; None where looking at each is no longer."""
+) -> _Stroke | None:
+    """One test for all facts; None where looking at each is no longer."""
     facts = [(step.key, answer) for (step, _, _), answer in zip(waiting, answers, strict=True)]
-    made, single = batches(facts, [step.mask for step, _, _ in waiting])
-    if not made or any(waiting[index][0].mask for index in single):
+    made, single = batches(facts, [step.mask for step, _, _ in waiting], least=1)
+    if any(waiting[index][0].mask for index in single) or (not made and len(single) < 2):  # noqa: PLR2004 - one is alone
         return None
-    parts = [f'({batch.command}\n); echo "|$?"' for batch in made]
-    parts += [f'(eval "$_c{numbers.number(waiting[index][0].key)}"); echo "|$?"' for index in single]
+    tests = [batch.tests for batch in made if batch.tests]
+    printing = [batch for batch in made if not batch.tests]
+    told = [(numbers.number(facts[index][0]), *facts[index]) for index in single]
+    if printing or told:
+        printed = _prints(printing, told)
+        if printed is None:
+            return None
+        tests.append(printed)
+    return _Stroke(" && ".join(tests), [(number, answer) for number, _, answer in told])
+
+
+def _prints(made: Sequence[Batch], single: Sequence[tuple[int, str, FactAnswer]]) -> str | None:
+    """A test that looks at what facts print; None where one answer could be taken for another."""
+    parts = [f'{{ {batch.command}\n}}; echo "|$?"' for batch in made]
+    parts += [f'{_evaluated(number, key)}; echo "|$?"' for number, key, _ in single]
+    said = "".join(f"{answer.stdout}|{answer.exit_code}\n" for _, _, answer in single)
     expected = "".join(f"{batch.expected}|0\n" for batch in made)
-    expected += "".join(f"{answers[index].stdout}|{answers[index].exit_code}\n" for index in single)
-    if len(LIMIT.findall(expected)) > len(parts):
+    if len(LIMIT.findall(expected + said)) > len(parts):
         return None  # an answer looks like the end of one, so it could be in another's place
     inside = "\n".join(parts)
-    return f'[ "$(exec 3>&- 4>&- </dev/null\n{inside}\necho .)" = {shlex.quote(expected + ".")} ]'
+    known = "".join(f"$_o{number}|$_r{number}\n" for number, _, _ in single)
+    return f'[ "$(exec 3>&- 4>&- </dev/null\n{inside}\necho .)" = {shlex.quote(expected)}"{known}." ]'
+
+
+def _evaluated(number: int, key: str) -> str:
+    text = f'eval "$_c{number}"'
+    return text if tame.reads(key) else f"({text})"
 
 
 def _check(step: CommandStep | UploadStep) -> str:
@@ -242,14 +291,25 @@ def _check(step: CommandStep | UploadStep) -> str:
     return f"case $_r in {'|'.join(str(code) for code in codes)}) ;; *) return ;; esac"
 
 
-def _arrived(size: int) -> str:
-    """Refuse a staged file that is not whole: nobody looks at how staging it ended. It is standard input here."""
+def _arrived(number: int, step: UploadStep) -> str:
+    """Refuse a staged file that is not whole: nobody looks at how staging it ended."""
+    file = f'"$_s{number}"'
     full = "the staged file is not whole; its directory is full or cannot be written"
-    return f'[ "$(wc -c <"$_f")" -eq {size} ] || {{ echo "$_S: {full}" >&2; exit 1; }}\n'
+    whole = f"[ {file} != /dev/null ]" if _is_plain(step.content) else f'[ "$(wc -c <{file})" -eq {step.size} ]'
+    return f'{whole} || {{ echo "$_S: {full}" >&2; exit 1; }}\n'
 
 
 def _inline(number: int, content: bytes) -> str:
-    return f"base64 -d >\"$_S/{number}\" <<'_B64_'\n{base64.encodebytes(content).decode()}_B64_\n"
+    """Write what comes with the script to a file; plain text without starting a process."""
+    file = f'"$_S/{number}"'
+    ended = f"_s{number}={file} || _s{number}=/dev/null\n"
+    if _is_plain(content):
+        return f"printf %s {shlex.quote(content.decode())} >{file} && {ended}"
+    return f"base64 -d >{file} <<'_B64_' && {ended}{base64.encodebytes(content).decode()}_B64_\n"
+
+
+def _is_plain(content: bytes | None) -> bool:
+    return content is not None and len(content) <= LONGEST_WORD and PLAIN.fullmatch(content) is not None
 
 
 def _at_once(lines: Sequence[str]) -> str:

@@ -52,7 +52,6 @@ class Shell:
         self.numbers = FactNumbers()
         self._passwords: dict[str, str] = {}
         self._first = prelude.prelude(self._nonce)
-        self._programs: dict[str, str] = {}
         # The login shell may be anything; exec sh is understood by all of them.
         self._channel: Channel = connection.channel("exec sh")
         self.pid, self.staging = 0, ""
@@ -216,7 +215,8 @@ class Shell:
     def drop_relays(self, heard: Heard) -> None:
         """Cut off a background process that keeps a command's output open."""
         first, second, *_ = heard.relays
-        self.connection.call(f"kill {first} {second}", 30)
+        if first and second:
+            self.connection.call(f"kill {first} {second}", 30)
 
     @property
     def channel(self) -> Channel:

@@ -418,7 +418,7 @@ class TestUploads:
         assert [heard.exit_code for heard in result.commands.values()] == [0, 0]
         assert (tmp_path / "empty").read_bytes() == b""
         assert (tmp_path / "copy").read_bytes() == large.read_bytes()
-        assert list(Path(host.shell.staging).iterdir()) == []
+        assert [file.read_bytes() for file in Path(host.shell.staging).iterdir()] in ([], [b""])
 
     def test_a_script_with_the_end_marks_of_the_engine(self, host: Host, tmp_path: Path) -> None:
         host.operations([upload(f"{tmp_path}/x", b"_B64_\n}\n_run\n")])
