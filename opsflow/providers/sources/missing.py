@@ -6,7 +6,6 @@ from pathlib import Path
 
 from opsflow.errors import SourceError
 from opsflow.model.source import Source
-from opsflow.providers.sources.git_url import repository
 
 
 def missing(source: Source, base: Path) -> str:
@@ -29,6 +28,9 @@ def _missing_directory(directory: Path, subdirectory: str | None) -> str:
 
 
 def _missing_repository(location: str, base: Path) -> str:
+    # Loaded where a stack has such a source: it is most of what this takes.
+    from opsflow.providers.sources.git_url import repository
+
     try:
         repository(location, base)
     except SourceError as error:
