@@ -1,10 +1,9 @@
-"""One SSH connection: strict host keys, authentication, channels. The only user of paramiko."""
+"""One SSH connection: strict host keys, authentication, channels. With packets.py the only user of paramiko."""
 
 from __future__ import annotations
 
 import base64
 import logging
-import select
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import IO, Protocol, Self
 
 from opsflow.absent import absent
+from opsflow.engine.packets import Bell, Packets, ReadAhead
 from opsflow.model.compute import Ssh, Timeouts
 from opsflow.model.machine import Machine
 
@@ -120,13 +120,14 @@ class Connection:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT)
-        return sock
+        return ReadAhead.of(sock)
 
     def _handshake(
         self, sock: socket.socket, expected: Sequence[paramiko.PKey], timeouts: Timeouts
     ) -> paramiko.Transport:
         # SHA-1 signatures are refused in both directions (CVE-2026-44405).
-        transport = paramiko.Transport(sock, disabled_algorithms={"keys": ["ssh-rsa"], "pubkeys": ["ssh-rsa"]})
+        refused = {"keys": ["ssh-rsa"], "pubkeys": ["ssh-rsa"]}
+        transport = paramiko.Transport(sock, disabled_algorithms=refused, packetizer_class=Packets)
         try:
             transport.banner_timeout = transport.handshake_timeout = timeouts.authentication
             _prefer(transport, expected)
@@ -236,9 +237,10 @@ class Channel:
     def __init__(self, channel: paramiko.Channel, name: str) -> None:
         self._channel = channel
         self._name = name
-        # Made before the first byte arrives: paramiko sets it whenever either stream has something to read.
-        self._poll = select.poll()
-        self._poll.register(channel.fileno(), select.POLLIN)
+        # paramiko sets it whenever either stream has something to read, or has ended.
+        self._news = Bell()
+        channel.in_buffer.set_event(self._news)
+        channel.in_stderr_buffer.set_event(self._news)
 
     def send(self, data: bytes) -> None:
         """Write to its standard input.
@@ -248,12 +250,12 @@ class Channel:
         """
         try:
             self._channel.sendall(data)
-        except OSError as error:
+        except (OSError, EOFError) as error:
             raise LinkLost(f"lost the connection to {self._name}: {_reason(error)}") from None
 
     def close_input(self) -> None:
         """End its standard input."""
-        with suppress(OSError):
+        with suppress(OSError, EOFError):
             self._channel.shutdown_write()
 
     def read(self, wait: float) -> tuple[bytes, bytes]:
@@ -263,11 +265,11 @@ class Channel:
             ShellEnded: what it runs has ended and everything was read.
             LinkLost: the connection is gone and everything was read.
         """
-        if not self._ready():
-            self._poll.poll(wait * 1000)
+        if not self._ready() and not self._over:
+            self._news.wait(wait)
         out = self._channel.recv(1 << 18) if self._channel.recv_ready() else b""
         err = self._channel.recv_stderr(1 << 18) if self._channel.recv_stderr_ready() else b""
-        if not out and not err and (self._channel.eof_received or self._channel.closed) and not self._ready():
+        if not out and not err and self._over and not self._ready():
             raise self._end()
         return out, err
 
@@ -279,6 +281,11 @@ class Channel:
 
     def _ready(self) -> bool:
         return self._channel.recv_ready() or self._channel.recv_stderr_ready()
+
+    @property
+    def _over(self) -> bool:
+        """Whether nothing more arrives."""
+        return bool(self._channel.eof_received or self._channel.closed)
 
     @property
     def ended(self) -> bool:
@@ -300,7 +307,8 @@ class Channel:
 
     def close(self) -> None:
         """Close it; what it runs loses its standard streams."""
-        self._channel.close()
+        with suppress(OSError, EOFError):  # the connection has ended, and its thread has not seen it yet
+            self._channel.close()
 
     def __enter__(self) -> Self:
         return self
