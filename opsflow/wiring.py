@@ -104,11 +104,11 @@ class Adapters:
 # ------------------------------------------------------------------------------------------------ the agent
 
 
-def agent_process() -> None:
-    """Be the process that keeps an engine (see engine/agent/process.py)."""
+def agent_process(serve: Callable[[Path, int], None]) -> None:
+    """Be the process that keeps an engine, with one beside it (see engine/agent/process.py)."""
     from opsflow.engine.agent.process import main
 
-    main(_services, SystemClock())
+    main(_services, SystemClock(), serve)
 
 
 def _services(recipe_paths: Sequence[Path], state: Path) -> Services:

@@ -53,7 +53,10 @@ def start(
 
 @command(app)
 def status(invocation: Invocation, output: Output, stack: StackOption = None) -> int:
-    """Show the agent: its pid, for how long nobody needed it, its connections. Exits with 1 when there is none."""
+    """Show the agent: its pid, its connections, for how long nobody needed it. Exits with 1 when there is none.
+
+    PREPARED is the pid of the process beside it that has imported everything already and forks for each warm command.
+    """
     states = []
     for stacks, agents in _agents(invocation, stack):
         if found := agents.running():
@@ -70,7 +73,7 @@ def stop(invocation: Invocation, output: Output, stack: StackOption = None) -> i
     for stacks, agents in _agents(invocation, stack):
         if found := agents.running():
             _end(found)
-            stopped.append({"stacks": stacks, "pid": found.hello["pid"]})
+            stopped.append({"stacks": stacks, **{key: found.hello[key] for key in ("pid", "prepared_pid")}})
     lines = [f"stopped the agent of {', '.join(each['stacks'])} (pid {each['pid']})" for each in stopped]
     invocation.terminal.emit({"stopped": stopped}, output.format, lines)
     if not stopped:
@@ -111,6 +114,7 @@ def _show(invocation: Invocation, output: Output, states: list[dict[str, Any]]) 
     rows = [
         (
             state["pid"],
+            state["prepared_pid"] or "-",
             ", ".join(state["stacks"]),
             f"{state['calls']} calls" if state["calls"] else duration(state["idle_seconds"]),
             duration(state["ends_after"]),
@@ -118,8 +122,8 @@ def _show(invocation: Invocation, output: Output, states: list[dict[str, Any]]) 
         )
         for state in states
     ]
-    headings = ("PID", "STACKS", "IDLE", "ENDS AFTER", "CONNECTIONS")
-    lines = invocation.terminal.table(headings, rows, right=("PID", "CONNECTIONS")) if rows else []
+    headings = ("PID", "PREPARED", "STACKS", "IDLE", "ENDS AFTER", "CONNECTIONS")
+    lines = invocation.terminal.table(headings, rows, right=("PID", "PREPARED", "CONNECTIONS")) if rows else []
     invocation.terminal.emit({"agents": states}, output.format, lines)
     if not rows:
         invocation.terminal.note("No agent runs; --warm starts one.")

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import socket
-import stat
 import struct
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from opsflow.engine.agent import places
+from opsflow.engine.agent.places import ENVIRONMENT
 from opsflow.errors import OpsflowError
-
-LONGEST = 107
-"""Bytes of the name of a socket."""
-ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSH_AUTH_SOCK")
-"""What recipes (pool.KEPT_ENVIRONMENT) and logins see of the environment: with other values it is another agent."""
-PACKAGE = Path(__file__).resolve().parents[2]
 
 
 class NoAgent(OpsflowError):
@@ -41,23 +33,16 @@ def runtime_directory(environment: Mapping[str, str], fallback: Path | None = No
 
 def candidates(environment: Mapping[str, str], fallback: Path | None = None) -> list[Path]:
     """Where the sockets may be, best first."""
-    given = environment.get("XDG_RUNTIME_DIR", "")
-    found = [Path(given) / "opsflow"] if given.startswith("/") and Path(given).is_dir() else []
-    found.append(Path("/tmp") / f"opsflow-{os.geteuid()}")  # noqa: S108 - looked at before it is used
-    if fallback is not None:
-        found.append(fallback)
-    return [path for path in found if len(os.fsencode(path)) + len("/0123456789abcdef.sock") <= LONGEST]
+    found = places.candidates(environment, None if fallback is None else str(fallback))
+    return [Path(path) for path in found]
 
 
 def _why_not_private(path: Path) -> str:
     try:
         path.mkdir(mode=0o700, exist_ok=True)
-        found = path.lstat()
     except OSError as error:
         return f"{path}: {error.strerror}"
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        return f"{path} is not a directory of this user"
-    return f"others can enter {path}: chmod 700 {path}" if found.st_mode & 0o077 else ""
+    return places.why_not_private(str(path))
 
 
 def name_of(directories: Sequence[Path], environment: Mapping[str, str]) -> str:
@@ -65,35 +50,9 @@ def name_of(directories: Sequence[Path], environment: Mapping[str, str]) -> str:
     identity = {
         "paths": [str(path.resolve()) for path in directories],
         "environment": {key: environment.get(key) for key in ENVIRONMENT},
-        "python": [sys.executable, sys.version, *_installed()],
-        "code": _code_stamp(),
+        "python": places.python_and_code(),
     }
-    return hashlib.blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
-
-
-def _code_stamp() -> list[int]:
-    """Changes when a file of opsflow does: an agent that runs older code must not answer for newer."""
-    newest = size = count = 0
-    for found in _sources(PACKAGE):
-        status = found.stat()
-        newest, size, count = max(newest, status.st_mtime_ns), size + status.st_size, count + 1
-    return [newest, size, count]
-
-
-def _sources(directory: Path | str) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.name.endswith(".py"):
-                yield entry
-            elif "." not in entry.name and entry.name != "__pycache__" and entry.is_dir():
-                yield from _sources(entry.path)
-
-
-def _installed() -> Iterator[int]:
-    """Changes when a package is installed, updated or removed."""
-    for entry in sys.path:
-        if entry.endswith("-packages") and Path(entry).is_dir():
-            yield Path(entry).stat().st_mtime_ns
+    return places.digest(identity)
 
 
 def is_ours(sock: socket.socket) -> bool:

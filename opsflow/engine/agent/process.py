@@ -24,11 +24,13 @@ ENDING = 60.0
 
 Make = Callable[[Sequence[Path], Path], Services]
 """Makes the engine for some recipes and the state of their project."""
+Serve = Callable[[Path, int], None]
+"""Runs commands in forks, at this socket, until this descriptor can be read."""
 
 
-def main(make: Make, clock: Clock) -> None:
-    """Be an agent. Arguments: socket, idle seconds, descriptor to report to, state, directories of recipes."""
-    path, idle, report, state, *recipe_paths = sys.argv[1:]
+def main(make: Make, clock: Clock, serve: Serve) -> None:
+    """Be an agent. Arguments: two sockets, idle seconds, descriptor to report to, state, directories of recipes."""
+    path, prepared_path, idle, report, state, *recipe_paths = sys.argv[1:]
     if os.fork():
         os._exit(0)
     os.umask(0o077)
@@ -43,7 +45,9 @@ def main(make: Make, clock: Clock) -> None:
         _report(int(report), f"{path}: {error.strerror}".encode())
         return
     recipes = [Path(each) for each in recipe_paths]
-    agent = Agent(listener, Path(path).stem, lambda: make(recipes, Path(state)), clock, float(idle))
+    # Forked now: there are no threads yet.
+    prepared = Prepared(serve, Path(prepared_path), (listener.fileno(), lock, int(report)))
+    agent = Agent(listener, Path(path).stem, lambda: make(recipes, Path(state)), clock, float(idle), prepared.pid)
     _obey(agent)
     _report(int(report), b"ready")
     _note(f"started, pid {os.getpid()}")
@@ -51,11 +55,45 @@ def main(make: Make, clock: Clock) -> None:
     # From here on whoever comes finds nobody, and starts another one.
     with suppress(FileNotFoundError):
         Path(path).unlink()
+    prepared.end()
     listener.close()
     os.close(lock)
     _end_at_last()
     agent.close()
     _note("ended")
+
+
+class Prepared:
+    """The process beside the agent that runs commands in forks. It ends when the agent does, however that happens."""
+
+    def __init__(self, serve: Serve, path: Path, inherited: Sequence[int]) -> None:
+        agent, self._end = os.pipe()
+        self._pid: int | None = os.fork()
+        if self._pid:
+            os.close(agent)
+            return
+        code = 1
+        try:
+            for descriptor in (*inherited, self._end):
+                os.close(descriptor)
+            serve(path, agent)
+            code = 0
+        except BaseException as error:  # noqa: BLE001 - commands then run without it
+            _note(f"no prepared process: {type(error).__name__}: {error}")
+        finally:
+            os._exit(code)
+
+    def pid(self) -> int | None:
+        """Its pid; None when it has ended."""
+        with suppress(ChildProcessError):
+            if self._pid is not None and os.waitpid(self._pid, os.WNOHANG) == (0, 0):
+                return self._pid
+        self._pid = None
+        return None
+
+    def end(self) -> None:
+        """Let it end as soon as the commands that it runs have ended."""
+        os.close(self._end)
 
 
 def _alone(path: Path, clock: Clock) -> int | None:

@@ -49,12 +49,21 @@ class Services:
 class Agent:
     """Accepts clients until it is told to stop, or was idle for ``idle`` seconds."""
 
-    def __init__(self, listener: socket.socket, name: str, make: Callable[[], Services], clock: Clock, idle: float):
+    def __init__(
+        self,
+        listener: socket.socket,
+        name: str,
+        make: Callable[[], Services],
+        clock: Clock,
+        idle: float,
+        prepared: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self._listener = listener
         self._name = name
         self._make = make
         self._clock = clock
         self._idle = idle
+        self._prepared = prepared
         self._lock = threading.Lock()
         self._services: Services | None = None
         self._clients: set[Client] = set()
@@ -117,6 +126,7 @@ class Agent:
         count = services.connections.count() if services is not None and services.connections is not None else None
         return {
             "pid": os.getpid(),
+            "prepared_pid": self._prepared(),
             "name": self._name,
             "idle_seconds": 0.0 if others else round(self._clock.monotonic() - self._since, 1),
             "ends_after": self._idle,

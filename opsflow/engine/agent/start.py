@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opsflow.engine.agent import wire
+from opsflow.engine.agent import places, wire
 from opsflow.engine.agent.address import NoAgent, candidates, name_of, peer, runtime_directory
 
 IDLE = 600.0
@@ -50,7 +50,11 @@ class Agents:
             NoAgent: there is no place for it.
         """
         name = name_of([self._state, *self._paths], os.environ)
-        return runtime_directory(os.environ, self._state / "agent") / f"{name}.sock"
+        return self._directory / f"{name}.sock"
+
+    @property
+    def _directory(self) -> Path:
+        return runtime_directory(os.environ, self._state / "agent")
 
     def running(self) -> Found | None:
         """The one that runs; None when there is none.
@@ -82,7 +86,8 @@ class Agents:
         try:
             self._state.mkdir(mode=0o700, exist_ok=True)
             directories = (self._state, *self._paths)
-            argv = [str(path), repr(idle), str(write), *(str(each.resolve()) for each in directories)]
+            prepared = places.prepared_socket(str(self._directory), str(self._state.parent), os.environ)
+            argv = [str(path), prepared, repr(idle), str(write), *(str(each.resolve()) for each in directories)]
             with open(path.with_suffix(".log"), "ab", opener=_private) as log:
                 starter = subprocess.Popen(
                     [sys.executable, "-P", "-c", MAIN, *argv],
@@ -106,7 +111,7 @@ class Agents:
             raise NoAgent(f"the agent could not be started: {why}; see {path.with_suffix('.log')}")
 
 
-MAIN = "from opsflow.wiring import agent_process; agent_process()"
+MAIN = "from opsflow.cli.prepared import agent_process; agent_process()"
 
 
 def connect(path: Path) -> Found | None:
