@@ -162,7 +162,7 @@ class _Compiler:
             for number, position in self._last_use.items()
             if not self._numbers.slow(number)
         ]
-        staged = "".join([f"_stage {self._apart()}\n" if self._uploads else "", *self._staged])
+        staged = self._staging() if self._uploads else ""
         text = staged + "_R() { :\n" + "\n".join(refresh) + "\n}\n" + _at_once(self._body)
         for number in self._told:
             self._numbers.drop(number)
@@ -209,10 +209,13 @@ class _Compiler:
         self._told[number] = answer if surely else None
         return f"_o{number}={shlex.quote(answer.stdout)} _r{number}={answer.exit_code}\n"
 
-    def _apart(self) -> str:
-        """Whether files need a directory with room, or may be where the FIFOs are."""
+    def _staging(self) -> str:
+        """Write the files that come with the script: where the FIFOs are, or where there is room."""
         sizes = [step.size if step.content is not None else LARGEST_BESIDE + 1 for step in self._uploads.values()]
-        return "" if sum(sizes) <= LARGEST_BESIDE else "apart"
+        files = "".join(["_files() {\n_sf=\n", *self._staged, '[ -z "$_sf" ]\n}\n'])
+        if sum(sizes) > LARGEST_BESIDE:
+            return f"{files}_stage apart\n_files\n"
+        return f"{files}_stage; _files || {{ _stage apart; _files; }}\n"
 
     def _command(self, position: int, index: int, operation: PlannedOperation, step: CommandStep | UploadStep) -> None:
         number = len(self._commands)
@@ -302,7 +305,7 @@ def _arrived(number: int, step: UploadStep) -> str:
 def _inline(number: int, content: bytes) -> str:
     """Write what comes with the script to a file; plain text without starting a process."""
     file = f'"$_S/{number}"'
-    ended = f"_s{number}={file} || _s{number}=/dev/null\n"
+    ended = f"_s{number}={file} || {{ _s{number}=/dev/null; _sf=1; }}\n"
     if _is_plain(content):
         return f"printf %s {shlex.quote(content.decode())} >{file} && {ended}"
     return f"base64 -d >{file} <<'_B64_' && {ended}{base64.encodebytes(content).decode()}_B64_\n"

@@ -14,7 +14,7 @@ from relay import Relay
 
 from opsflow.model.machine import Machine
 from opsflow.model.result import HostResult, HostStatus
-from opsflow.ports import HostEvent, PhaseChanged
+from opsflow.ports import HostEvent, OutputReceived, PhaseChanged
 
 pytestmark = pytest.mark.sandbox
 
@@ -55,6 +55,10 @@ def log(fleet: Fleet, machine: Machine) -> list[str]:
     return fleet.shell(machine, "cat /srv/log 2>/dev/null || true").split()
 
 
+def heard(events: list[HostEvent]) -> bytes:
+    return b"".join(event.data for event in events if isinstance(event, OutputReceived))
+
+
 def phases(events: list[HostEvent]) -> list[str]:
     return [event.phase for event in events if isinstance(event, PhaseChanged)]
 
@@ -73,6 +77,7 @@ class TestALostConnection:
     def test_reset_in_the_middle_of_a_command(self, fleet: Fleet, host: Machine, relay: Relay) -> None:
         run = fleet.start(through(relay, host), SLOW.format(2, 0))
         begun(fleet, host, run)
+        until(lambda: heard(fleet.events) == b"one\n" or run.done)  # what is on its way is lost
         relay.reset()
         result = run.result(20)
         assert (result.status, statuses(result)) == (HostStatus.OK, ["changed"] * 3), result.error
