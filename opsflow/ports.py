@@ -365,8 +365,8 @@ class Store(Protocol):
         """The stack as observed, instances in order of creation; an empty one when it is unknown."""
         ...
 
-    def runs(self, stack: str | None = None, *, limit: int = 50) -> Sequence[Run]:
-        """Newest first."""
+    def runs(self, stack: str | None = None, *, limit: int = 50, unfinished: bool = False) -> Sequence[Run]:
+        """The newest ``limit``, newest first; with ``unfinished``, only those of them that are running."""
         ...
 
     def run(self, run_id: str) -> Run | None:

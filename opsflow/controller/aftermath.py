@@ -51,11 +51,7 @@ def aftermath(store: Store, stack: str, now: datetime) -> Aftermath:
     """
     return Aftermath(
         commands=tuple(_closed(each, now) for each in store.commands(stack=stack, unfinished=True)),
-        runs=tuple(
-            _interrupted(run, now)
-            for run in store.runs(stack, limit=_RUNS_LOOKED_AT)
-            if run.status is RunStatus.RUNNING
-        ),
+        runs=tuple(_interrupted(run, now) for run in store.runs(stack, limit=_RUNS_LOOKED_AT, unfinished=True)),
         states=tuple(
             _set_up_no_more(state, now)
             for state in store.state(stack).instances.values()
@@ -93,15 +89,14 @@ def _epochs(found: Iterable[Aftermath]) -> set[int]:
 
 def close_all(store: Store, lease: Lease, now: datetime, *, but: str = "") -> None:
     """Close what is open in any stack except ``but``; the holder of the lease carries nothing out yet."""
-    for stack, found in _open(store, now).items():
-        if stack != but:
-            entries = _entries(found.news(), stack, now)
-            changes = Changes(entries, instances=found.states, runs=found.runs, commands=found.commands)
-            store.commit(lease, changes)
+    for stack, found in _open(store, now, but=but).items():
+        entries = _entries(found.news(), stack, now)
+        changes = Changes(entries, instances=found.states, runs=found.runs, commands=found.commands)
+        store.commit(lease, changes)
 
 
-def _open(store: Store, now: datetime) -> dict[str, Aftermath]:
-    every = {stack: aftermath(store, stack, now) for stack in store.stacks()}
+def _open(store: Store, now: datetime, *, but: str = "") -> dict[str, Aftermath]:
+    every = {stack: aftermath(store, stack, now) for stack in store.stacks() if stack != but}
     return {stack: found for stack, found in every.items() if found}
 
 

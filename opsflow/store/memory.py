@@ -11,7 +11,7 @@ from datetime import datetime
 
 from opsflow.clock import Clock
 from opsflow.errors import StoreError
-from opsflow.model.command import Command, Run
+from opsflow.model.command import Command, Run, RunStatus
 from opsflow.model.journal import JournalEntry
 from opsflow.model.result import HostResult
 from opsflow.model.snapshot import NodeSnapshot
@@ -165,11 +165,12 @@ class MemoryStore:
         instances = {name: decode(InstanceState, text, f"instance {stack}/{name}") for name, text in found.items()}
         return StackState(stack=stack, version=version, instances=instances)
 
-    def runs(self, stack: str | None = None, *, limit: int = 50) -> Sequence[Run]:
-        """Newest first."""
+    def runs(self, stack: str | None = None, *, limit: int = 50, unfinished: bool = False) -> Sequence[Run]:
+        """The newest ``limit``, newest first; with ``unfinished``, only those of them that are running."""
         with self.backing.mutex:
             found = [run for run in self.backing.runs.values() if stack in (None, run.stack)]
-        return tuple(_copy(run, f"run {run.id}") for run in found[::-1][: max(0, limit)])
+        newest = found[::-1][: max(0, limit)]
+        return tuple(_copy(run, f"run {run.id}") for run in newest if not unfinished or run.status is RunStatus.RUNNING)
 
     def run(self, run_id: str) -> Run | None:
         """One run."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select, union
 
-from opsflow.model.command import Command, CommandStatus, Run
+from opsflow.model.command import Command, CommandStatus, Run, RunStatus
 from opsflow.model.journal import JournalEntry
 from opsflow.model.result import HostResult
 from opsflow.model.snapshot import NodeSnapshot
@@ -34,13 +34,17 @@ def state(connection: Connection, stack: str) -> StackState:
     return StackState(stack=stack, version=version, instances=instances)
 
 
-def runs(connection: Connection, stack: str | None, limit: int) -> tuple[Run, ...]:
-    """Newest first."""
+def runs(connection: Connection, stack: str | None, limit: int, unfinished: bool) -> tuple[Run, ...]:
+    """The newest, newest first; or those of them that are running, for which no other is decoded."""
     table = schema.runs
-    query = select(table.c.id, table.c.body).order_by(table.c.seq.desc()).limit(_clamped(limit))
+    query = select(table.c.seq, table.c.id, table.c.status, table.c.body)
     if stack is not None:
         query = query.where(table.c.stack == stack)
-    return tuple(decode(Run, row.body, f"run {row.id}") for row in connection.execute(query))
+    newest = query.order_by(table.c.seq.desc()).limit(_clamped(limit)).subquery()
+    chosen = select(newest.c.id, newest.c.body).order_by(newest.c.seq.desc())
+    if unfinished:
+        chosen = chosen.where(newest.c.status == RunStatus.RUNNING.value)
+    return tuple(decode(Run, row.body, f"run {row.id}") for row in connection.execute(chosen))
 
 
 def run(connection: Connection, run_id: str) -> Run | None:

@@ -182,10 +182,10 @@ class SqlStore:
         with self._reading() as connection:
             return reading.state(connection, stack)
 
-    def runs(self, stack: str | None = None, *, limit: int = 50) -> Sequence[Run]:
-        """Newest first."""
+    def runs(self, stack: str | None = None, *, limit: int = 50, unfinished: bool = False) -> Sequence[Run]:
+        """The newest ``limit``, newest first; with ``unfinished``, only those of them that are running."""
         with self._reading() as connection:
-            return reading.runs(connection, stack, limit)
+            return reading.runs(connection, stack, limit, unfinished)
 
     def run(self, run_id: str) -> Run | None:
         """One run."""

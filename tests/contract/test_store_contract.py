@@ -200,6 +200,14 @@ def test_runs_newest_first_and_limited(store: Store) -> None:
     assert store.runs("nope") == ()
 
 
+def test_unfinished_runs_are_those_of_the_newest_that_are_running(store: Store) -> None:
+    every = [*RunStatus, RunStatus.RUNNING]
+    write(store, runs=[run(number, status=status) for number, status in enumerate(every, 1)])
+    assert [item.id for item in store.runs(unfinished=True)] == ["6", "1"]
+    assert [item.id for item in store.runs("shop", limit=5, unfinished=True)] == ["6"]
+    assert store.runs("blog", unfinished=True) == ()
+
+
 def test_a_run_is_replaced_in_place(store: Store) -> None:
     write(store, runs=[run(1), run(2)])
     done = run(1, status=RunStatus.SUCCESSFUL, completed_at=NOW + timedelta(seconds=5))

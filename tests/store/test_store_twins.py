@@ -136,7 +136,7 @@ class Twins(RuleBasedStateMachine):
         sql, memory = (
             (
                 store.journal(stack, run=run, instance=name, after=after, limit=limit),
-                store.runs(stack, limit=limit),
+                store.runs(stack, limit=limit, unfinished=after % 3 == 0),
                 store.commands(run=run, stack=stack, unfinished=after % 2 == 0),
             )
             for store in self.stores
