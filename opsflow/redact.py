@@ -56,9 +56,10 @@ class Redactor:
 
 
 def _masked(value: _Text, forms: Iterable[_Text], mask: _Text) -> _Text:
-    spans = sorted(span for form in forms if form in value for span in _occurrences(value, form))
-    if not spans:
+    found = [form for form in forms if form in value]
+    if not found:
         return value
+    spans = sorted(span for form in found for span in _occurrences(value, form))
     parts: list[_Text] = []
     end = 0
     for start, stop in spans:

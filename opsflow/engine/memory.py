@@ -145,7 +145,7 @@ class Memory:
 
     def plan_key(self, files: str, recipes: Sequence[str], node: NodeSnapshot) -> str:
         """What a plan follows from, but for the host's facts."""
-        shown = node.model_dump(mode="json", exclude={"members": True, "event": set(MOMENT)})
+        shown = node.model_dump_json(exclude={"members": True, "event": set(MOMENT)})
         return _digest([files, list(recipes), shown, self._members_digest(node.members)])
 
     def _members_digest(self, members: tuple[MemberSnapshot, ...]) -> str:
@@ -210,10 +210,11 @@ class Memory:
             plan=learned.plan if settled else None,
             plan_key=plan_key if settled else "",
         )
-        with self._lock:
-            self._hosts[key] = host
-            self._bound(self._hosts)
-            self._note(key, host, secrets)
+        if not _same(before, host):
+            with self._lock:
+                self._hosts[key] = host
+                self._bound(self._hosts)
+                self._note(key, host, secrets)
         self._learn_trace(_trace_key(recipes), learned, secrets)
 
     def _learn_trace(self, key: str, learned: Learned, secrets: Sequence[str]) -> None:
@@ -245,7 +246,9 @@ class Memory:
 
     def checked(self, key: str) -> bool:
         """Whether these recipes were found usable before."""
-        return self._keep.recall(f"checked:{key}") is not None
+        with self._lock:
+            learned_here = f"checked:{key}" in self._unsaved
+        return learned_here or self._keep.recall(f"checked:{key}") is not None
 
     def learn_checked(self, key: str) -> None:
         """These recipes are usable."""
@@ -273,6 +276,16 @@ def _read(value: bytes | None, kind: type[Kind]) -> Kind | None:
         return kind.model_validate_json(zlib.decompress(value))
     except (ValidationError, zlib.error):
         return None
+
+
+def _same(before: HostMemory, after: HostMemory) -> bool:
+    """Whether a run has taught nothing, as most do; what it confirmed is the very object that was remembered."""
+    return (
+        (before.plan is after.plan or before.plan == after.plan)
+        and before.plan_key == after.plan_key
+        and before.surprises == after.surprises
+        and before.facts == after.facts
+    )
 
 
 def _surprises(before: HostMemory, learned: Learned) -> dict[str, int]:

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import cache, lru_cache
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,6 @@ import pyinfra.api.arguments as pyinfra_arguments
 import pyinfra.api.command as pyinfra_command
 import pyinfra.api.facts as pyinfra_facts
 import pyinfra.api.inventory as pyinfra_inventory
-import pyinfra.api.operation as pyinfra_operation
 import pyinfra.api.util as pyinfra_util
 from pyinfra.api.exceptions import ArgumentTypeError
 from pyinfra.api.host import Host
@@ -28,6 +28,9 @@ from pyinfra.context import ctx_config
 
 SPLIT = 4096
 """Different command texts whose parts are kept."""
+
+# Importing it as usual gives the decorator of this name, which `pyinfra.api` puts in the module's place.
+pyinfra_operation = import_module("pyinfra.api.operation")
 
 slow_arguments = pyinfra_arguments.pop_global_arguments
 slow_call_arguments = inspect.getcallargs
@@ -136,7 +139,7 @@ def _order() -> tuple[dict[str, int], dict[str, Any]]:
 def _set(found: dict[str, Any], key: str, value: Any, default: Any, config: Any, types: Mapping[str, Any]) -> None:
     handler = pyinfra_arguments.all_argument_meta[key].handler
     value = handler(config, value) if handler else value
-    if value != default:
+    if value != default and type(value) is not types[key]:
         raise_if_bad_type(value, types[key], ArgumentTypeError, f"Invalid argument `{key}`:")
     found[key] = value
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 PROGRAM = """
-import inspect, itertools
+import inspect, itertools, sys
 import pyinfra.api.arguments as arguments, pyinfra.api.inventory as inventory
 from opsflow.engine import quick
 before = arguments.all_global_arguments(), inventory.get_all_connectors(), inventory.get_execution_connectors()
@@ -14,6 +14,10 @@ quick.install()
 assert before == (
     arguments.all_global_arguments(), inventory.get_all_connectors(), inventory.get_execution_connectors()
 )
+
+operation, facts = sys.modules["pyinfra.api.operation"], sys.modules["pyinfra.api.facts"]
+assert operation.pop_global_arguments is facts.pop_global_arguments is quick.arguments
+assert operation.signature is not inspect.signature
 
 from pyinfra.context import ctx_config, ctx_host
 from opsflow.engine import adapter

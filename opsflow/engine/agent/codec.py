@@ -70,10 +70,12 @@ def job_from(data: Any, members: Mapping[str, Members]) -> HostJob:
     head, machine, ssh, timeouts, node = data
     members_name = head.pop("members")
     plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in head.items()}
+    own = NodeSnapshot.model_validate({**node, "members": ()})
     return HostJob(
         machine=Machine.model_validate(machine),
         ssh=Ssh.model_validate(ssh),
-        node=NodeSnapshot.model_validate({**node, "members": members[members_name]}),
+        # Copied in, not validated: the jobs of a run share one tuple, and what depends on it is made once.
+        node=own.model_copy(update={"members": members[members_name]}),
         timeouts=Timeouts.model_validate(timeouts),
         **{**plain, "mode": Mode(plain["mode"])},
     )
