@@ -33,7 +33,7 @@ def learned(answer: str, plan: HostPlan | None) -> Learned:
 
 def node(**event: str) -> NodeSnapshot:
     member = MemberSnapshot(name="h", layers=("web",), status="online")
-    happened, web = EventSnapshot(type="setup", reason=event.pop("reason", ""), **event), ("web",)
+    happened = EventSnapshot(type="setup", reason=event.pop("reason", ""), **event)
     return NodeSnapshot(
         stack="s",
         name="h",
