@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,6 +60,15 @@ EXIT_CODES = """Exit codes:
   130  interrupted with ^C"""
 
 
+@functools.cache
+def _command(name: str) -> Any:
+    module = importlib.import_module(f"opsflow.cli.{COMMANDS[name][0]}")
+    found: Any = typer.main.get_command(module.app)
+    command = getattr(found, "commands", {}).get(name, found)
+    command.name = name
+    return command
+
+
 class LazyGroup(TyperGroup):
     """Knows the names of its commands without importing them."""
 
@@ -73,13 +83,7 @@ class LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import the command's module and return its command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"opsflow.cli.{COMMANDS[cmd_name][0]}")
-        found: Any = typer.main.get_command(module.app)
-        command = getattr(found, "commands", {}).get(cmd_name, found)
-        command.name = cmd_name
-        return command
+        return _command(cmd_name) if cmd_name in COMMANDS else None
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """Complete command names from the table."""
@@ -146,3 +150,16 @@ def root(
     context.obj = dataclasses.replace(
         start, common=Common(project=project, no_color=no_color, warm=warm, verbose=verbose)
     )
+
+
+@functools.cache
+def program() -> Any:
+    """What runs a command line; made once."""
+    return typer.main.get_command(app)
+
+
+def build(names: Iterable[str]) -> None:
+    """Make commands and what reads their parameters: a process that is forked afterwards has all of it."""
+    for command in (program(), *map(_command, names)):
+        for one in (command, *filter(None, getattr(command, "commands", {}).values())):
+            one.make_context(one.name, [], resilient_parsing=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from opsflow.cli import request
+from opsflow.cli.handover import COMMANDS
 
 LOOK = 1.0
 """Seconds between two looks whether the prepared process of another agent of the project has ended."""
@@ -34,6 +35,7 @@ MODULES = (
     "opsflow.store.sql", "sqlalchemy.dialects.sqlite",
     "opsflow.engine.agent.start", "opsflow.engine.agent.client", "opsflow.engine.catalog",
     "opsflow.providers.compute.static", "opsflow.providers.compute.sandbox", "opsflow.providers.sources",
+    "opsflow.providers.sources.fetching",
 )  # fmt: skip
 """What commands import, most of them when they are used."""
 
@@ -59,6 +61,7 @@ def serve(read: set[str], path: Path, agent: int) -> None:
     with reading(os.environ) as read_now:
         for module in MODULES:
             importlib.import_module(module)
+        importlib.import_module("opsflow.cli.commands").build(sorted(COMMANDS))
     if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
         raise RuntimeError("a module that is imported starts threads; processes that have some cannot be forked")
     gc.collect()
@@ -73,7 +76,7 @@ def serve(read: set[str], path: Path, agent: int) -> None:
     listener.close()
     os.close(lock)
     while forks.under_way:
-        forks.reap(None)
+        forks.wait()
 
 
 def _alone(path: Path, agent: int) -> int | None:
@@ -107,22 +110,15 @@ def reading(environment: MutableMapping[str, str]) -> Iterator[set[str]]:
 
 
 def _accept(listener: socket.socket, agent: int, lock: int, forks: _Forks) -> None:
-    poll = select.poll()
-    for watched in (listener.fileno(), agent):
-        poll.register(watched, select.POLLIN)
+    own = (listener.fileno(), agent, lock)
     while True:
-        for descriptor in forks.under_way:
-            poll.register(descriptor, select.POLLIN)
-        ready = [descriptor for descriptor, _ in poll.poll()]
-        for descriptor in forks.under_way.keys() & set(ready):
-            poll.unregister(descriptor)
-            forks.reap(descriptor)
+        ready = forks.wait(listener.fileno(), agent)
         if agent in ready:
             return
         if listener.fileno() in ready:
             with suppress(OSError):
                 sock, _ = listener.accept()
-                forks.begin(sock, (listener.fileno(), agent, lock))
+                forks.begin(sock, own)
 
 
 @dataclass
@@ -132,6 +128,8 @@ class _Forks:
     read: dict[str, str | None]
     under_way: dict[int, tuple[int, socket.socket]] = field(default_factory=dict)
     """Each process, by a descriptor that can be read when it has ended, and who waits for it."""
+    _left: set[int] = field(default_factory=set)
+    """Those for whom nobody waits any more."""
 
     def begin(self, sock: socket.socket, own: tuple[int, ...]) -> None:
         """Fork; the child finds out by itself what it is asked for."""
@@ -155,12 +153,27 @@ class _Forks:
         finally:
             os._exit(1)
 
-    def reap(self, descriptor: int | None) -> None:
-        """Tell how a process ended that has; None: wait for one."""
-        if descriptor is None:
-            descriptor = next(iter(self.under_way))
-        pid, sock = self.under_way.pop(descriptor)
-        os.close(descriptor)
+    def wait(self, *others: int) -> set[int]:
+        """Wait until one of these descriptors can be read, or a command ended; tell how those ended that did."""
+        poll = select.poll()
+        for descriptor in (*others, *self.under_way):
+            poll.register(descriptor, select.POLLIN)
+        clients = {sock.fileno(): process for process, (_, sock) in self.under_way.items() if process not in self._left}
+        for client in clients:
+            poll.register(client, 0)  # only its end
+        ready = {descriptor for descriptor, _ in poll.poll()}
+        for client in clients.keys() & ready:
+            self._left.add(clients[client])
+            with suppress(ProcessLookupError):  # it ends by itself, unless its client was killed while both had stopped
+                signal.pidfd_send_signal(clients[client], signal.SIGCONT)
+        for process in self.under_way.keys() & ready:
+            self._reap(process)
+        return ready
+
+    def _reap(self, process: int) -> None:
+        pid, sock = self.under_way.pop(process)
+        self._left.discard(process)
+        os.close(process)
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
         word, number = (request.EXIT, code) if code >= 0 else (request.SIGNAL, -code)

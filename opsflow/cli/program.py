@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from opsflow.cli import streams
-from opsflow.cli.commands import app
+from opsflow.cli import commands, streams
 from opsflow.errors import ExitCode, OpsflowError
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def _call(argv: Sequence[str], adapters: Adapters | None) -> int:
     from opsflow.wiring import Adapters
 
     start = Start(tuple(argv), adapters or Adapters())
-    code = typer.main.get_command(app).main(list(argv), prog_name=PROGRAM, standalone_mode=False, obj=start)
+    code = commands.program().main(list(argv), prog_name=PROGRAM, standalone_mode=False, obj=start)
     return int(code or 0)
 
 
