@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from opsflow.wiring import Adapters
 
 PROGRAM = "opsflow"
-COLLECT = (50_000, 20, 50)
-"""Objects made before Python looks for unreachable cycles, and how often it looks at the older ones."""
+COLLECT = (150_000, 20, 50)
+"""Objects made before Python looks for unreachable cycles, and how often it looks at the older ones: more than a short
+command makes, which is mostly what it imports."""
 
 
 def main(adapters: Adapters | None = None) -> int:
