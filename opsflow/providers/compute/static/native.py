@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -144,11 +145,17 @@ def _known(file: Path, path: str, fields: Mapping[str, Any], known: tuple[str, .
 def _close(file: Path, path: str, fields: Mapping[str, Any]) -> None:
     """A typing error in a connection field must not silently become data."""
     for key in fields:
-        close = closest(str(key), FIELDS, cutoff=0.8)
-        if key not in FIELDS and key != "name" and close:
+        close = None if key in FIELDS or key == "name" else _resembled(str(key))
+        if close:
             raise wrong(
                 file,
                 "unknown key",
                 path=f"{path}/{key}",
                 hint=f"Did you mean '{close}'? Your own data can stand under 'data'.",
             )
+
+
+@lru_cache(maxsize=4096)
+def _resembled(key: str) -> str | None:
+    """The connection field that a key is nearly the name of; hosts by the hundred have the same keys."""
+    return closest(key, FIELDS, cutoff=0.8)
