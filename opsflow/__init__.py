@@ -5,9 +5,10 @@ The names exported here are what recipe authors may import; a test pins them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing itself takes a seventh of the time that a warm call has
 if TYPE_CHECKING:
+    from typing import Any
+
     from opsflow.engine.node import AppView, EventView, LayerView, MemberView, Node, StackView
 
 __all__ = ["AppView", "EventView", "LayerView", "MemberView", "Node", "StackView"]

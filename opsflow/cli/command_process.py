@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
 from opsflow.cli import program, request
+from opsflow.errors import ExitCode
 
 PATIENCE = 10.0
 """Seconds that a client may take to hand everything over."""
@@ -39,7 +40,7 @@ def be(sock: socket.socket, read: dict[str, str | None]) -> NoReturn:
     except (OSError, ValueError):
         os._exit(1)
     threading.Thread(target=_end_with, args=(sock,), name="client", daemon=True).start()
-    code = _run()
+    code = _run(asked["blocked"])
     with suppress(OSError):
         sock.sendall(b"%s %d\n" % (request.EXIT, code))
     os._exit(code)
@@ -79,7 +80,7 @@ def _become(asked: dict[str, Any], descriptors: list[int]) -> None:
     sys.argv = [os.fsdecode(word) for word in asked["argv"]]
     _take_streams()
     random.seed()
-    _take_signals(asked["ignored"], asked["blocked"])
+    _take_signals(asked["ignored"])
 
 
 def _replace_environment(environment: list[tuple[bytes, bytes]]) -> None:
@@ -107,12 +108,13 @@ def _stream(descriptor: int, mode: str, like: TextIO) -> io.TextIOWrapper:
     return stream
 
 
-def _take_signals(ignored: list[int], blocked: list[int]) -> None:
+def _take_signals(ignored: list[int]) -> None:
+    """Take dispositions over; the signals themselves wait until the command runs."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, request.SIGNALS)
     for number in request.SIGNALS:
         signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
     if signal.SIGINT not in ignored:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _end_with(sock: socket.socket) -> None:
@@ -123,10 +125,13 @@ def _end_with(sock: socket.socket) -> None:
     os.kill(os.getpid(), signal.SIGKILL if ignored else signal.SIGTERM)
 
 
-def _run() -> int:
+def _run(blocked: list[int]) -> int:
     """Run the command to the end of the process, without taking everything that is imported apart."""
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         code = program.main()
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
     except BaseException:  # noqa: BLE001 - it is shown as Python shows it
         sys.excepthook(*sys.exc_info())
         code = 1
@@ -134,4 +139,4 @@ def _run() -> int:
     atexit._run_exitfuncs()  # noqa: SLF001
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    return code
+    return int(code)

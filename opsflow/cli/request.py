@@ -13,8 +13,11 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Sequence
-from typing import Any
+
+TYPE_CHECKING = False  # see opsflow/__init__.py
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 READY = b"ready "
 """From the prepared process, with a pid: that process waits to begin."""

@@ -38,8 +38,10 @@ class Outlet(io.TextIOWrapper):
 def install() -> None:
     """Make outlets of stdout and stderr."""
     for name in ("stdout", "stderr"):
-        # None when the descriptor was closed (`>&-`).
-        stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: SIM115, PTH123  open until the process ends
+        stream = getattr(sys, name)
+        if stream is None:  # the descriptor was closed (`>&-`)
+            stream = open(os.devnull, "w")  # noqa: SIM115, PTH123  open until the process ends
+            setattr(sys, f"__{name}__", stream)
         outlet = Outlet(stream.buffer, stream.encoding, "backslashreplace", line_buffering=stream.line_buffering)
         setattr(sys, name, outlet)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # see opsflow/__init__.py
 if TYPE_CHECKING:
+    from typing import Any
+
     from opsflow.engine.engine import PyinfraEngine
 
 __all__ = ["PyinfraEngine"]

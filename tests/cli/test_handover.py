@@ -270,6 +270,15 @@ def test_a_client_that_is_killed_takes_it_along(prepared: Prepared, tmp_path: Pa
         assert (tmp_path / "file").read_text() == f"signal {signal.SIGTERM}"
 
 
+def test_a_client_that_is_killed_while_it_is_stopped_takes_it_along(prepared: Prepared, tmp_path: Path) -> None:
+    with waiting(prepared, tmp_path / "file", process_group=0) as (client, pid):
+        client.send_signal(signal.SIGTSTP)
+        until(lambda: state(pid) == state(client.pid) == "T")
+        client.kill()
+        client.wait(20)
+        until(lambda: not state(pid))
+
+
 def test_the_terminals_interrupt_reaches_it(prepared: Prepared, tmp_path: Path) -> None:
     main, other = pty.openpty()
 

@@ -4,133 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from engine_hosts import CLOCK, until
-from scratch_project import Answer
 from sshd_here import Sshd, sshd
+from warm_project import WarmProject, alive, warm_project
 
-from opsflow.engine.agent.start import connect
 from opsflow.engine.connections import Connections
 from opsflow.model.compute import Ssh, Timeouts
 
 pytestmark = pytest.mark.sandbox
 
-STACK = """
-stack: warm
-compute: {{provider: static, ssh: {{key: {key}}}}}
-layers:
-  web:
-    recipes: {{setup: [page.setup]}}
-    instances: {{here: {{}}}}
-"""
-RECIPE = """
-from pyinfra.operations import files, server
-
-
-def setup(node):
-    files.line(name="Line", path="{directory}/file", line="one")
-
-
-def endless(node):
-    server.shell(name="Wait", commands=["exec sleep {number}"])
-"""
-
-
-class WarmProject:
-    """A project with one host: files of this machine, reached through an sshd of our own."""
-
-    def __init__(self, root: Path, server: Sshd) -> None:
-        self.root = root
-        self.server = server
-        self.runtime = Path(tempfile.mkdtemp(prefix="warm-"))
-        self.idle = ""
-        machine = server.machine
-        self._sleep = str(100_000 + machine.port)
-        host = {"address": machine.address, "port": machine.port, "host_key": machine.host_keys[0]}
-        self._write("inventory/hosts.yml", json.dumps({"hosts": {"here": host}}))
-        self._write("stacks/warm.yml", STACK.format(key=machine.key_file))
-        self._write("recipes/page.py", RECIPE.format(directory=root, number=self._sleep))
-
-    def _write(self, name: str, text: str) -> None:
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        own = {"XDG_RUNTIME_DIR": str(self.runtime), "NO_COLOR": "1", "OPSFLOW_AGENT_IDLE": self.idle}
-        return subprocess.Popen(
-            [sys.executable, "-m", "opsflow", *arguments],
-            cwd=self.root,
-            env={**os.environ, **own},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def good(self, *arguments: str) -> Answer:
-        with self.begin(*arguments) as process:
-            out, err = process.communicate(timeout=60)
-        answer = Answer(arguments, process.returncode, out, err)
-        assert answer.code == 0, answer
-        return answer
-
-    def agent(self) -> dict[str, Any] | None:
-        """What the agent says of itself."""
-        for path in self.runtime.rglob("*.sock"):
-            if found := connect(path):
-                found.socket.close()
-                return dict(found.hello)
-        return None
-
-    @property
-    def pid(self) -> int:
-        agent = self.agent()
-        assert agent is not None
-        return int(agent["pid"])
-
-    def end_agent(self) -> None:
-        if agent := self.agent():
-            os.kill(agent["pid"], signal.SIGTERM)
-            until(lambda: not alive(agent["pid"]))
-
-    @property
-    def logins(self) -> int:
-        return (self.server.directory / "log").read_text().count("Accepted publickey")
-
-    def waits(self) -> bool:
-        """Whether the endless command runs on the host."""
-        return any(
-            found.read_bytes() == f"sleep\0{self._sleep}\0".encode()
-            for found in Path("/proc").glob("[0-9]*/cmdline")
-            if found.exists()
-        )
-
 
 @pytest.fixture(scope="module")
 def set_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmProject]:
-    directory = tmp_path_factory.mktemp("warm")
-    with sshd(directory / "sshd", "127.79.3.1") as server:
-        project = WarmProject(directory / "project", server)
-        try:
-            project.good("up", "warm", "-y", "--cold")
-            assert not list(project.runtime.iterdir())
-            yield project
-        finally:
-            shutil.rmtree(project.runtime)
+    with warm_project(tmp_path_factory.mktemp("warm"), "127.79.3.1") as project:
+        yield project
 
 
 @pytest.fixture
@@ -139,13 +35,6 @@ def project(set_up: WarmProject) -> Iterator[WarmProject]:
     set_up.idle = ""
     yield set_up
     set_up.end_agent()
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 # ------------------------------------------------------------------------------------------------ the pool

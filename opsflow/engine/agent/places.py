@@ -5,11 +5,18 @@ The console script looks here before it imports anything else, so this module im
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+
+try:
+    from _blake2 import blake2b
+except ImportError:
+    from hashlib import blake2b  # the same; but it loads all of OpenSSL
+
+TYPE_CHECKING = False  # see opsflow/__init__.py
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 LONGEST = 107
 """Bytes of the name of a socket."""
@@ -72,7 +79,7 @@ def _installed() -> Iterator[int]:
 
 def digest(identity: object) -> str:
     """A short name for plain values."""
-    return hashlib.blake2b(repr(identity).encode(errors="surrogateescape"), digest_size=8).hexdigest()
+    return blake2b(repr(identity).encode(errors="surrogateescape"), digest_size=8).hexdigest()
 
 
 # ------------------------------------------------------------------------------------------------ prepared processes
