@@ -18,6 +18,11 @@ from opsflow.store.records import encode, pack, touched, without_own_secrets
 
 Row = Mapping[str, object]
 
+# Made once, as those below: it takes longer to say them than to do them.
+_APPENDING = schema.journal.insert()
+_LAST_ENTRY = select(func.max(schema.journal.c.id))
+_OWNERSHIP = select(schema.writer.c.epoch, schema.writer.c.owner, schema.writer.c.since)
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -132,13 +137,13 @@ def _bumping() -> Insert:
 def _append(connection: Connection, rows: Rows) -> tuple[JournalEntry, ...]:
     first = last_entry(connection) + 1
     numbered = [{"id": first + offset, **row} for offset, row in enumerate(rows.journal)]
-    connection.execute(schema.journal.insert(), numbered)
+    connection.execute(_APPENDING, numbered)
     return tuple(entry.model_copy(update={"id": first + offset}) for offset, entry in enumerate(rows.entries))
 
 
 def last_entry(connection: Connection) -> int:
     """The id of the newest journal entry; 0 when there is none."""
-    return connection.scalar(select(func.max(schema.journal.c.id))) or 0
+    return connection.scalar(_LAST_ENTRY) or 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +157,7 @@ class Ownership:
 
 def ownership(connection: Connection) -> Ownership:
     """Who writes, or wrote last."""
-    row = connection.execute(select(schema.writer.c.epoch, schema.writer.c.owner, schema.writer.c.since)).one()
+    row = connection.execute(_OWNERSHIP).one()
     return Ownership(row.epoch, row.owner, datetime.fromisoformat(row.since) if row.since else None)
 
 
