@@ -228,8 +228,8 @@ class Sshd(threading.Thread):
                 try:
                     transport.start_server(server=paramiko.ServerInterface())
                     transport.join(5)
-                except (paramiko.SSHException, EOFError):
-                    continue
+                except (paramiko.SSHException, EOFError, OSError):
+                    continue  # a client leaves when it has seen the key, and may reset the connection
 
     @property
     def public(self) -> str:
