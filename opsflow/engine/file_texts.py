@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
+from functools import lru_cache
 
 STAT = "user=%U group=%G mode=%A atime=%X mtime=%Y ctime=%Z size=%s %N"
 BSD_STAT = "user=%Su group=%Sg mode=%Sp atime=%a mtime=%m ctime=%c size=%z %N%SY"
@@ -24,6 +25,8 @@ DIGESTS: Mapping[str, tuple[str, ...]] = {
 
 FAMILIES = ("stat", *DIGESTS)
 """What can be asked about many files at once."""
+KEPT = 4096
+"""Texts of which it is known what they are: those of a run list are the same on every host and in every run."""
 
 
 def stat(word: str) -> str:
@@ -60,6 +63,7 @@ def _exists(word: str) -> str:
 _TEXTS = re.compile(r"(?:! \{ )?test -e (\S.*?) (?:\|\| test -L|&&) .*", re.DOTALL)
 
 
+@lru_cache(KEPT)
 def shape(key: str) -> tuple[str, str] | None:
     """The family and the path of a text of `stat` or `digest`; None for any other text."""
     match = _TEXTS.fullmatch(key)
@@ -79,6 +83,7 @@ _LINES = re.compile(
 )
 
 
+@lru_cache(KEPT)
 def recognised(key: str) -> bool:
     """Whether it is a text of this module that takes its words as they are."""
     lines = _LINES.fullmatch(key)

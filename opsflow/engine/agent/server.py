@@ -23,7 +23,7 @@ from opsflow.ports import Engine
 
 TICK = 5.0
 """Seconds between two looks at what has expired."""
-COLLECT = (20_000, 10, 10)
+COLLECT = (50_000, 10, 10)
 """Objects made until garbage is looked for, and how often among the older ones."""
 AT_ONCE = 1024
 """Calls that are carried out at once; callers have their own, lower limits."""
