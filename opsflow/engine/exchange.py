@@ -177,6 +177,8 @@ class Hearing:
         if kind in handler:
             handler[kind](words)
         else:
+            if kind == "h":
+                self._fact.clear()  # what a login shell prints is nobody's answer
             self._shell.said(item)
             self._result.words.append(item)
 
@@ -251,6 +253,9 @@ class Hearing:
             self._fact_errors.append(bytes(self._errors))
             self._errors.clear()
             self._match_facts()
+        elif kind == "h":
+            self._errors.clear()
+            self._shell.greeted = True
         elif kind == "d":
             self._done[1] = True
 
@@ -275,8 +280,8 @@ class Hearing:
             self._time_out(heard)
 
     def _check_silence(self, now: float) -> None:
-        if not self._shell.pid and now - self._began > GREETING:
-            self._stop("it said nothing")
+        if not self._shell.greeted and now - self._began > GREETING:
+            self._stop("its standard error leads nowhere" if self._shell.pid else "it said nothing")
         elif not all(self._done) and now - self._quiet_since > self._limits.command(-1):
             self._stop("a fact took too long")
 

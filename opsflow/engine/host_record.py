@@ -51,12 +51,13 @@ _begin() {
       _J=
     done
     [ -z "$_J" ] || [ -z "$_jx" ] || : >"$_J"
+    _jx=
     if [ -z "$_J" ]; then for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do _place "$_d" && break; _J=; done; fi
   fi
   if [ -z "$_jo" ]; then
     [ ! -e "${_J%/*}/$$.o" ] || rm -f "${_J%/*}/$$.o" "${_J%/*}/$$.e"
-    { trap '' PIPE; cat || _keep o; } <"$_D/O" >&3 3>&- 4>&- & _jo=$!
-    { trap '' PIPE; cat || _keep e; } <"$_D/E" >&4 3>&- 4>&- & _je=$!
+    { trap '' PIPE TERM; cat || _keep o; } <"$_D/O" >&3 3>&- 4>&- 7>&- 9<&- & _jo=$!
+    { trap '' PIPE TERM; cat || _keep e; } <"$_D/E" >&4 3>&- 4>&- 7>&- 9<&- & _je=$!
     exec 3>"$_D/O" 4>"$_D/E"
   fi
   _begun
@@ -123,7 +124,7 @@ _sever() {
   : >"$_jd/stop"
   _not=" "
   for _p in $(_tree "$_jo") $(_tree "$_je"); do
-    case "${_p%:*}" in "$_jo" | "$_je") ;; *) kill "${_p%:*}" ;; esac
+    case "${_p%:*}" in "$_jo" | "$_je") ;; *) kill -9 "${_p%:*}" ;; esac
   done
 }
 _rest() {

@@ -13,6 +13,7 @@ makes the file ``stop``, with which the shell begins no further command.
 
 from __future__ import annotations
 
+import secrets
 import shlex
 from collections.abc import Sequence
 
@@ -59,7 +60,7 @@ _end() {
     for _one in $(_tree "$1" "$3" "$_at" "$_known"); do
       case "$_keep" in *" ${_one%:*} "*) continue ;; esac
       _left="$_left $_one"
-      _signal "$_sig" "${_one%:*}"
+      case "$_sig:${_one%:*}" in "TERM:$1") _signal HUP "$1" ;; *) _signal "$_sig" "${_one%:*}" ;; esac
     done 2>/dev/null
     [ -n "$_left" ] || return 0
     _known=
@@ -79,18 +80,30 @@ exec 3>&1 4>&2 2>/dev/null
 _m() { printf '\036%s %s\036' "$_N" "$*" >&3; }
 _e() { printf '\036%s %s\036' "$_N" "$*" >&4; }
 _D= _S=
+_leftovers() {
+  for _i in "$1"/opsflow.????????; do
+    [ -O "$_i" ] && [ ! -L "$_i" ] && read -r _n <"$_i/by" && [ ! -d "/proc/$_n" ] && rm -rf "$_i"
+  done
+}
 _need() {
   [ -z "$_D" ] || return 0
   for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do
     [ -d "$_d" ] && [ -w "$_d" ] || continue
+    _leftovers "$_d"
     _D=$(umask 077; mktemp -d "$_d/opsflow.XXXXXXXX") || continue
-    mkfifo "$_D/o" "$_D/e" "$_D/O" "$_D/E" && return
+    mkfifo "$_D/o" "$_D/e" "$_D/O" "$_D/E" && echo $$ >"$_D/by" && return
     rm -rf "$_D"; _D=
   done
   _m D none; _m d; _e d
   exit 1
 }
+_there() { [ -z "$_D" ] || [ -p "$_D/o" ] || _renew; }
+_renew() {
+  _D= _jn= _jo= _S=
+  [ -z "$_ap" ] || _unroot ''
+}
 _stage() {
+  _there
   [ -z "$_S" ] || [ ! -d "$_S" ] || { [ -n "$1" ] && [ "$_S" = "$_D" ]; } || return 0
   [ -n "$1" ] || { _need; _S=$_D; return; }
   for _d in /var/tmp /tmp; do
@@ -140,14 +153,16 @@ _drop() {
   _np=; read -r _np _ <"$1.$$/by"
   if [ "$_np" = "$_lp" ]; then rm -rf "$1.$$"; else mv "$1.$$" "$1"; fi
 }
+_bare() { unset _N _L _S _J _d _f _h _i _l _m _n _p _q _t _u _v _w _x _y _z _jk _jh _jx; }
 _read() {
+  _there
   [ -n "$_D" ] || _need
   eval "_c=\$_c$1"
-  _o=$(exec 3>&- 4>&- 2>"$_D/x" </dev/null; eval "$_c"; _r=$?; printf %s "$_N"; exit $_r); _r=$?
+  _o=$(exec 3>&- 4>&- 2>"$_D/x" </dev/null; _bare; eval "$_c"; _r=$?; printf %s "$_K"; exit $_r); _r=$?
   case "$_o" in
-  *"$_N") _o=${_o%"$_N"} ;;
+  *"$_K") _o=${_o%"$_K"} ;;
   *) # It has ended the shell that it ran in; once more, in one of its own.
-    _o=$( (eval "$_c") 3>&- 4>&- 2>"$_D/x" </dev/null; _r=$?; echo .; exit $_r); _r=$?
+    _o=$( (_bare; eval "$_c") 3>&- 4>&- 2>"$_D/x" </dev/null; _r=$?; echo .; exit $_r); _r=$?
     _o=${_o%.} ;;
   esac
 }
@@ -195,6 +210,7 @@ _k() {
   return 1
 }
 _unlock() {
+  [ -z "$_ap" ] || _unroot ''
   if [ -n "$_S" ]; then
     if [ "$_S" = "$_D" ]; then rm -f "$_S"/[0-9]*; else rm -rf "$_S"; fi
   fi
@@ -203,35 +219,43 @@ _unlock() {
   _m u
 }
 _x() {
+  _there
   [ -n "$_jn" ] || _begin
+  [ -r "$2" ] || set -- "$1" /dev/null "$3" "$4" # staged, and removed since; it will be noticed
   read -r _ju _ </proc/uptime
   _note "b $1 $3 $_ju"
   [ ! -e "$_D/stop" ] || { _note "n $1"; exit 142; }
-  cat <"$_D/o" >&3 & _p=$!
-  cat <"$_D/e" >&4 & _q=$!
+  (trap '' TERM; exec cat) <"$_D/o" >&3 7>&- 9<&- & _p=$!
+  (trap '' TERM; exec cat) <"$_D/e" >&4 7>&- 9<&- & _q=$!
   exec 5>"$_D/o" 6>"$_D/e"
   _m s "$1" "$_p" "$_q" "$_jo" "$_je"; _e s "$1"
-  (exec >&5 2>&6 3>&- 4>&- 5>&- 6>&- <"$2"; _s=$4; shift 4; eval "$_s")
-  _r=$?
+  trap : TERM # a command that ends its own process group means itself
+  (exec >&5 2>&6 3>&- 4>&- 5>&- 6>&- <"$2"
+  [ -n "$_kr" ] || exec 7>&- 9<&-
+  _s=$4; shift 4; eval "$_s")
+  _r=$? _kr=
+  trap 'exit 143' TERM
   exec 5>&- 6>&-
   _note "e $1 $_r"
   _m x "$1" "$_r"
   # Time for the pumps to notice that nobody listens any more, after what took long.
   read -r _jv _ </proc/uptime
   [ $((${_jv%%.*} - ${_ju%%.*})) -lt 2 ] || sleep 0.05
-  [ ! -e "$_D/stop" ] || { (sleep 1; kill "$_p" "$_q") 3>&- 4>&- & }
+  [ ! -e "$_D/stop" ] || { (sleep 1; kill -9 "$_p" "$_q") 3>&- 4>&- & }
   wait "$_p"; _a=$?
   wait "$_q"; _b=$?
   [ "$_a$_b" = 00 ] || { rm -f "$_D/o" "$_D/e"; mkfifo "$_D/o" "$_D/e"; }
   _m c "$1" "$_r"; _e c "$1"
 }
 _y() {
+  _there
   [ -n "$_jn" ] || _begin
+  [ -r "$2" ] || set -- "$1" /dev/null "$3" "$4" # staged, and removed since; it will be noticed
   read -r _ju _ </proc/uptime
   _note "b $1 $3 $_ju"
   [ ! -e "$_D/stop" ] || { _note "n $1"; exit 142; }
   _m s "$1" 0 0 "$_jo" "$_je"; _e s "$1"
-  eval "$4" <"$2" >&3 2>&4 3>&- 4>&-
+  eval "$4" <"$2" >&3 2>&4 3>&- 4>&- 7>&- 9<&-
   _r=$?
   _note "e $1 $_r"
   _m x "$1" "$_r"
@@ -239,17 +263,17 @@ _y() {
   [ $((${_jv%%.*} - ${_ju%%.*})) -lt 2 ] || sleep 0.05
   _m c "$1" "$_r"; _e c "$1"
 }
-_h= _jk= _jh= _jx= _J= _jo= _jn=
-_m h $$
+_kr= _ap= _h= _jk= _jh= _jx= _J= _jo= _jn=
+_m h $$; _e h
 """
 
 
 def prelude(nonce: str) -> str:
-    """What a new shell is told first; it answers with the frame ``h PID``.
+    """What a new shell is told first; it answers with ``h PID``, on the standard error with ``h``.
 
     Its directories are made when something needs them; ``D none`` means that none takes a FIFO, and that it ended.
     """
-    return f"_N={nonce}\n{PROC}{RECORD}{PRELUDE}"
+    return f"_N={nonce} _K={secrets.token_hex(8)}\n{PROC}{RECORD}{PRELUDE}"
 
 
 def lock(owner: str, epoch: int, run: str, *, record: str = "", words: str = "", fresh: bool = False) -> str:

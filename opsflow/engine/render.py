@@ -17,6 +17,7 @@ from pyinfra.connectors.util import make_unix_command
 
 from opsflow.engine import put
 from opsflow.engine.passwords import asked_for, skip_to
+from opsflow.engine.root_shell import OWN_PROCESS, READER
 
 ESCALATION = (
     "_sudo", "_sudo_user", "_use_sudo_login", "_preserve_sudo_env",
@@ -24,13 +25,8 @@ ESCALATION = (
     "_doas", "_doas_user", "_dzdo", "_dzdo_user",
 )  # fmt: skip
 
-READ_FROM_STDIN = 'eval "$(cat)"'
-
 LARGEST_DOWNLOAD = 40_000_000
 """Bytes; it is held in memory."""
-
-OWN_PROCESS = ("$$", "PPID", "BASHPID")
-"""Commands that mention these get a shell of their own, so that they mean it and not the engine's."""
 
 
 def rendered(command: StringCommand | str, arguments: Mapping[str, Any]) -> str:
@@ -90,7 +86,7 @@ def escalated(text: str, arguments: Mapping[str, Any], stdin: str = "") -> str:
     if wrapper is None:
         return f"{_piped(stdin)} | {{\n{text}\n}}" if stdin else text
     mark = _mark("", text)
-    reader = _eval_to(mark) if stdin else READ_FROM_STDIN
+    reader = _eval_to(mark) if stdin else READER
     if asked_for(arguments):
         password = _mark("p", text)
         command = _with_password(wrapper, f"{skip_to(password)}; {reader}", password, arguments)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from opsflow.engine import put, reread, tame
-from opsflow.engine.batch import Batch, batches
+from opsflow.engine import put, reread, root_shell, tame
+from opsflow.engine.batch import ESCALATED, Batch, batches
 from opsflow.engine.messages import CommandStep, FactAnswer, FactStep, PlannedOperation, UploadStep
 from opsflow.engine.prelude import done, unlock
 from opsflow.engine.record import mark_of
+from opsflow.engine.root_shell import READER, goes_through, through
 
 SLOW = 0.03
 """Seconds. A wrong assumption costs a round trip and a plan, which is about as much."""
@@ -38,6 +40,7 @@ class FactNumbers:
         self._told = 0
         self._seconds: dict[int, float] = {}
         self._held: dict[int, FactAnswer] = {}
+        self._rooted = False
 
     def took(self, number: int, seconds: float) -> None:
         """Note how long the host needed for an answer."""
@@ -61,7 +64,14 @@ class FactNumbers:
     def introduced(self) -> str:
         """Shell text that tells about the facts that are new since the last call."""
         first, self._told = self._told, len(self._keys)
-        return "".join(f"_c{number}={shlex.quote(self._keys[number])}\n" for number in range(first, self._told))
+        texts = [through(self._keys[number]) for number in range(first, self._told)]
+        told = "".join(f"_c{first + index}={shlex.quote(text)}\n" for index, text in enumerate(texts))
+        return f"{self.rooted()}{told}" if any(map(goes_through, texts)) else told
+
+    def rooted(self) -> str:
+        """Shell text for what is done as root, when it has not been told yet."""
+        told, self._rooted = self._rooted, True
+        return "" if told else root_shell.SHELL
 
     def hold(self, number: int, answer: FactAnswer) -> None:
         """The shell has read the fact, and compares with this answer from now on."""
@@ -78,8 +88,10 @@ class FactNumbers:
 
 def fetch(keys: Sequence[str], numbers: FactNumbers) -> str:
     """Read facts: for each, its output, then ``f NUMBER EXIT_CODE``; at the end ``d``."""
-    lines = reread.text([(numbers.number(key), key) for key in dict.fromkeys(keys)])
-    return numbers.introduced() + _at_once(lines)
+    different = list(dict.fromkeys(keys))
+    lines = reread.text([(numbers.number(key), key) for key in different])
+    as_root = sum(goes_through(through(key)) for key in different)
+    return numbers.introduced() + _at_once([*_root(as_root), *lines])
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +156,8 @@ class _Compiler:
         self._told: dict[int, FactAnswer | None] = {}
         """Fact -> what the shell compares it with at this point of the script; None: that depends."""
         self._written = False
+        self._as_root = 0
+        """How often something is done as root."""
 
     def compile(self, first: Sequence[FactStep], *, last: bool) -> Program:
         for index, step in enumerate(first):
@@ -163,10 +177,12 @@ class _Compiler:
             if not self._numbers.slow(number)
         ]
         staged = self._staging() if self._uploads else ""
-        text = staged + "_R() { :\n" + "\n".join(refresh) + "\n}\n" + _at_once(self._body)
+        body = [*_root(self._as_root), *self._body]
+        text = staged + "_R() { :\n" + "\n".join(refresh) + "\n}\n" + _at_once(body)
         for number in self._told:
             self._numbers.drop(number)
-        return Program(self._numbers.introduced() + text, self._uploads, self._commands)
+        rooted = self._numbers.rooted() if self._as_root else ""
+        return Program(rooted + self._numbers.introduced() + text, self._uploads, self._commands)
 
     def _operation(self, position: int, operation: PlannedOperation) -> None:
         last = max((i for i, step in enumerate(operation.steps) if not isinstance(step, FactStep)), default=-1)
@@ -183,6 +199,7 @@ class _Compiler:
         number = self._numbers.number(step.key)
         self._last_use[number] = position
         if number not in self._verified:
+            self._as_root += goes_through(through(step.key))
             self._verified.add(number)
             self._waiting.append((step, position, index))
 
@@ -228,12 +245,7 @@ class _Compiler:
                 self._staged.append(_inline(number, step.content))
             else:
                 self._body.append(f'_s{number}="$_S/{number}"; [ -f "$_s{number}" ] || _s{number}=/dev/null')
-        text = f"{_arrived(number, step)}{step.script}" if isinstance(step, UploadStep) else step.script
-        run = "_x"
-        if isinstance(step, UploadStep) and put.recognised(step.script):
-            run, text = "_y", f"({text}\n)"
-        elif tame.writes(text):
-            run = "_y"
+        run, text = self._text(number, step)
         noted = f"'{operation.index} {mark_of(operation, step)}'"
         self._body.append(f"{run} {number} {source} {noted} {shlex.quote(text)}\n{_check(step)}")
         if isinstance(step, UploadStep):
@@ -241,6 +253,19 @@ class _Compiler:
             self._body.append(f': >"$_S/{number}"' if step.content is not None else f'rm -f "$_S/{number}"')
         self._verified.clear()
         self._written = True
+
+    def _text(self, number: int, step: CommandStep | UploadStep) -> tuple[str, str]:
+        """The shell function that runs a step, and the text for it."""
+        arrived = _arrived(number, step) if isinstance(step, UploadStep) else ""
+        if isinstance(step, UploadStep) and put.recognised(step.script):
+            return "_y", f"({arrived}{step.script}\n)"
+        if tame.writes(step.script):
+            return "_y", step.script
+        text = through(step.script)
+        if not goes_through(text):
+            return "_x", f"{arrived}{text}" if isinstance(step, UploadStep) else _apart(text)
+        self._as_root += 1
+        return "_kr=1; _x", f"{arrived}{text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +298,7 @@ def _at_a_stroke(
 
 def _prints(made: Sequence[Batch], single: Sequence[tuple[int, str, FactAnswer]]) -> str | None:
     """A test that looks at what facts print; None where one answer could be taken for another."""
-    parts = [f'{{ {batch.command}\n}}; echo "|$?"' for batch in made]
+    parts = [f'{{ {through(batch.command)}\n}}; echo "|$?"' for batch in made]
     parts += [f'{_evaluated(number, key)}; echo "|$?"' for number, key, _ in single]
     said = "".join(f"{answer.stdout}|{answer.exit_code}\n" for _, _, answer in single)
     expected = "".join(f"{batch.expected}|0\n" for batch in made)
@@ -286,7 +311,7 @@ def _prints(made: Sequence[Batch], single: Sequence[tuple[int, str, FactAnswer]]
 
 def _evaluated(number: int, key: str) -> str:
     text = f'eval "$_c{number}"'
-    return text if tame.reads(key) else f"({text})"
+    return text if tame.reads(key) else f"(_bare; {text})"
 
 
 def _check(step: CommandStep | UploadStep) -> str:
@@ -298,7 +323,7 @@ def _arrived(number: int, step: UploadStep) -> str:
     """Refuse a staged file that is not whole: nobody looks at how staging it ended."""
     file = f'"$_s{number}"'
     full = "the staged file is not whole; its directory is full or cannot be written"
-    whole = f"[ {file} != /dev/null ]" if _is_plain(step.content) else f'[ "$(wc -c <{file})" -eq {step.size} ]'
+    whole = f"[ -f {file} ]" if _is_plain(step.content) else f'[ "$(wc -c <{file})" -eq {step.size} ]'
     return f'{whole} || {{ echo "$_S: {full}" >&2; exit 1; }}\n'
 
 
@@ -313,6 +338,22 @@ def _inline(number: int, content: bytes) -> str:
 
 def _is_plain(content: bytes | None) -> bool:
     return content is not None and len(content) <= LONGEST_WORD and PLAIN.fullmatch(content) is not None
+
+
+def _apart(script: str) -> str:
+    """The script in a shell of its own, which knows nothing of ours; it is not an argument, where others could see it.
+
+    One for another user has its own; one that needs a password finds that in our shell, and hands it to another.
+    """
+    if ESCALATED.fullmatch(script) or "_pass _P" in script:
+        return script
+    mark = f"_OPSFLOW_{hashlib.sha256(script.encode(errors='surrogatepass')).hexdigest()[:12]}_"
+    return f"sh -c {shlex.quote(READER)} <<'{mark}'\n{script}\n{mark}"
+
+
+def _root(times: int) -> list[str]:
+    """Start a shell of root where one is needed."""
+    return ["_root"] if times else []
 
 
 def _at_once(lines: Sequence[str]) -> str:

@@ -55,6 +55,8 @@ class Shell:
         # The login shell may be anything; exec sh is understood by all of them.
         self._channel: Channel = connection.channel("exec sh")
         self.pid, self.staging = 0, ""
+        self.greeted = False
+        """Whether both streams have brought something of ours: what comes before that is a login shell's."""
         self._locked = self._over = False
         self.begin()
 
@@ -186,7 +188,7 @@ class Shell:
 
     def _refused(self, exchange: Exchange) -> None:
         """Raise what kept the shell from running the script at all."""
-        why = "" if self.pid else _no_shell(exchange)
+        why = "" if self.greeted else _no_shell(exchange)
         for words in exchange.words:
             if words == ["D", "none"]:
                 why = f"no directory on the host takes a FIFO: tried {DIRECTORIES}"
@@ -216,7 +218,7 @@ class Shell:
         """Cut off a background process that keeps a command's output open."""
         first, second, *_ = heard.relays
         if first and second:
-            self.connection.call(f"kill {first} {second}", 30)
+            self.connection.call(f"kill -9 {first} {second}", 30)
 
     @property
     def channel(self) -> Channel:

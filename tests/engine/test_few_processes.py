@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,12 @@ from opsflow.engine.messages import FactAnswer
 @pytest.fixture(params=SHELLS)
 def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
     with open_host(SHELLS[request.param], tmp_path) as host:
+        yield host
+
+
+@pytest.fixture
+def dash(tmp_path: Path) -> Iterator[Host]:
+    with open_host(SHELLS["dash"], tmp_path) as host:
         yield host
 
 
@@ -181,3 +189,73 @@ def test_what_could_do_more_than_it_says_is_not_tame(script: str) -> None:
 )  # fmt: skip
 def test_facts_that_could_change_their_shell_are_not_tame(key: str) -> None:
     assert not tame.reads(key)
+
+
+class TestApart:
+    """A command and the engine's shell know nothing of each other."""
+
+    def test_the_engines_variables_and_functions_are_not_there(self, host: Host) -> None:
+        names = "echo ${_N:-1}${_D:-2}${_d:-3}${_K:-4}${_c0:-5}; set | grep -c '^_[A-Za-z]=..'; command -v _x _m _note"
+        host.fetch("echo fact")
+        result = host.operations([fact("echo fact"), sh(names)])
+        first, second, *_ = bytes(result.commands[0].stdout).decode().splitlines()
+        assert (first, second) == ("12345", "0")
+        assert result.commands[0].exit_code != 0
+        key = "echo ${_N:-1}${_d:-2}"
+        assert host.fetch(key).facts[key].stdout == "12\n"
+
+    def test_it_cannot_speak_for_the_engine(self, host: Host) -> None:
+        forged = r"""F() { printf "\036$_N x 0 0\036\036$_N c 0 0\036\036$_N d\036"; }; F; F >&2; exit 3"""
+        result = host.commands(forged, "touch never")
+        assert result.commands[0].exit_code == 3
+        assert 1 not in result.commands
+
+    def test_it_is_no_function(self, dash: Host) -> None:
+        assert dash.commands("local x=1; echo ok").commands[0].exit_code != 0
+
+    def test_a_sourced_file_means_its_own_process(self, host: Host, tmp_path: Path) -> None:
+        (tmp_path / "script").write_text("echo $$ >pid; kill -9 $$\n")
+        result = host.commands(". ./script", "touch never")
+        assert result.commands[0].exit_code == 137
+        assert int((tmp_path / "pid").read_text()) != host.shell.pid
+        assert bytes(host.commands("echo on").commands[0].stdout) == b"on\n"
+
+    @pytest.mark.parametrize("text", ["trap '' TERM; kill 0; echo fine", "echo fine; trap 'kill 0' EXIT"])
+    def test_a_command_that_ends_its_process_group(self, host: Host, text: str) -> None:
+        result = host.commands(text, "echo next")
+        assert bytes(result.commands[0].stdout) == b"fine\n"
+        assert result.commands[0].exit_code in (0, 143)
+        assert bytes(host.commands("echo on").commands[0].stdout) == b"on\n"
+
+    def test_a_command_that_removes_the_engines_directory(self, host: Host, tmp_path: Path) -> None:
+        host.fetch("echo fact")
+        remove = f"rm -rf {place_of(host.shell.pid)}"
+        result = host.operations(
+            [sh(remove), sh("echo next")],
+            [upload("file", b"content")],
+            [fact("echo fact"), sh("echo last")],
+            fresh=set(),
+        )
+        assert [heard.exit_code for heard in result.commands.values()][:2] == [0, 0]
+        assert bytes(result.commands[1].stdout) == b"next\n"
+        # What was staged there is gone, so writing it fails; the shell is as good as new.
+        assert result.commands[2].exit_code != 0
+        assert host.operations([upload("file", b"content")]).commands[0].exit_code == 0
+        assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_what_a_killed_shell_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    with open_host(SHELLS["dash"], tmp_path) as host:
+        host.commands("true")
+        mine = place_of(host.shell.pid)
+        os.kill(host.shell.pid, signal.SIGKILL)
+    assert mine.exists()
+    with open_host(SHELLS["dash"], tmp_path) as host:
+        host.commands("true")
+        assert not mine.exists()
+
+
+def place_of(shell: int) -> Path:
+    """The directory of a shell of this machine."""
+    [place] = [file.parent for file in Path("/run").glob("opsflow.*/by") if file.read_text() == f"{shell}\n"]
+    return place

@@ -255,6 +255,22 @@ class TestTime:
             shell.fetch(["true"], limits)
         shell.close()
 
+    def test_what_a_login_shell_prints_is_nobodys_answer(self, tmp_path: Path) -> None:
+        chatty = ("sh", "-c", "echo Welcome; echo really >&2; (sleep 0.1; echo late) & exec sh")
+        shell = Shell(LocalConnection(chatty, tmp_path), SystemClock())  # type: ignore[arg-type]
+        key = "sleep 0.3; echo answer; echo error >&2; exit 1"
+        answer = shell.fetch([key], Limits(lambda _: 5, 0, threading.Event())).facts[key]
+        shell.close()
+        assert (answer.stdout.replace("late\n", ""), answer.stderr) == ("answer\n", "error\n")
+
+    def test_a_login_shell_that_hides_the_errors(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(exchange, "GREETING", 1.0)
+        silent = ("sh", "-c", "exec 2>/dev/null; exec sh")
+        shell = Shell(LocalConnection(silent, tmp_path), SystemClock())  # type: ignore[arg-type]
+        with pytest.raises(NoShell, match="its standard error leads nowhere"):
+            shell.fetch(["true"], Limits(lambda _: 60, 0, threading.Event()))
+        shell.close()
+
 
 class TestFacts:
     def test_answers(self, host: Host) -> None:
