@@ -22,6 +22,8 @@ LEFTOVERS = 1.0
 """Seconds of silence after a command's exit; then a background process holds its output."""
 FLOOD = 5.0
 """Seconds after a command's exit in which its output must end, even if a background process keeps printing."""
+LOOK = 3.0
+"""Seconds without a word after which it is looked whether the host's shell is swallowing a fact without end."""
 GREETING = 30.0
 """Seconds for a new shell to say something: the login shell may be no shell at all."""
 ENDING = 15.0
@@ -113,7 +115,7 @@ class Hearing:
         self._pending_facts: list[tuple[int, int, bytes]] = []
         self._began = self._quiet_since = self._fact_since = shell.now
         self._half_ended: set[int] = set()
-        self._killed_at = 0.0
+        self._killed_at = self._looked = 0.0
 
     def listen(self) -> Exchange:
         """Listen to the end of the exchange, whichever it is."""
@@ -284,6 +286,10 @@ class Hearing:
             self._stop("its standard error leads nowhere" if self._shell.pid else "it said nothing")
         elif not all(self._done) and now - self._quiet_since > self._limits.command(-1):
             self._stop("a fact took too long")
+        elif self._shell.pid and now - max(self._quiet_since, self._looked) > LOOK:
+            if self._shell.holds_more_than(LARGEST_FACT * 8):
+                self._stop("a fact printed too much")
+            self._looked = self._shell.now
 
     def _time_out(self, heard: Heard) -> None:
         limit = self._limits.command(self._current or 0)

@@ -308,6 +308,14 @@ def end_processes(shell: int, *, whole: bool, relays: Sequence[int] = ()) -> str
     return f"{PROC}\n_end {shell} '{kept}' {since}"
 
 
+def memory_of(pid: int, size: int) -> str:
+    """For a second channel: exit code 1 when a process has more memory than so many bytes."""
+    kib = size // 1024
+    return (
+        f'while read -r k v _; do [ "$k" != VmRSS: ] || [ "$v" -lt {kib} ] || exit 1; done </proc/{pid}/status; exit 0'
+    )
+
+
 def done() -> str:
     """Say on both streams that the script has ended."""
     return "_m d; _e d\n"

@@ -214,6 +214,13 @@ class Shell:
         except LinkLost:
             return False
 
+    def holds_more_than(self, size: int) -> bool:
+        """Whether the host's shell has more memory than so many bytes."""
+        try:
+            return self.connection.call(prelude.memory_of(self.pid, size), 30) == 1
+        except LinkLost:
+            return False
+
     def drop_relays(self, heard: Heard) -> None:
         """Cut off a background process that keeps a command's output open."""
         first, second, *_ = heard.relays

@@ -233,6 +233,13 @@ class TestTime:
         result = dash.shell.fetch(["sleep 300"], dash.limits(command=0.5))
         assert result.stopped.startswith("a fact took too long; ended on the host")
 
+    def test_a_fact_without_end(self, dash: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(exchange, "LOOK", 0.2)
+        monkeypatch.setattr(exchange, "LARGEST_FACT", 5_000_000)
+        result = dash.fetch("yes")
+        assert result.stopped == "a fact printed too much; ended on the host"
+        assert not alive(dash.shell.pid)
+
     def test_no_pid_ends_nothing(self, host: Host) -> None:
         """An empty or zero pid would mean every process of the machine."""
         for pid in ("", "0", "1", "-1", "1 2"):
