@@ -151,6 +151,7 @@ def _base(state: State, host: Host, config: Any, order: Mapping[str, int]) -> di
     deploy_data = host.get_deploy_data()  # type: ignore[no-untyped-call]
     if given is None or data.override_datas or deploy_data or not given.isdisjoint(order):
         return None
+    host = data.host  # operations pass what stands for every host in turn; nothing is kept on that
     kept = host.__dict__.get("_opsflow_base")
     settings = {key: value for key, value in vars(config).items() if key.isupper()}
     if kept is None or kept[0] != settings:

@@ -51,6 +51,14 @@ KWARGS = [
 for case in itertools.product(DATA, CONFIG, OUTER, KWARGS):
     both(*case)
 
+from pyinfra.context import host as whichever
+
+state = adapter.make_state("h1", ("web",), {}, ("/",))
+with ctx_host.use(next(iter(state.inventory))), ctx_config.use(state.config):
+    left = dict(vars(whichever))
+    quick.arguments(state, whichever, {})
+    assert dict(vars(whichever)) == left, "it stands for every host in turn"
+
 class Fact:
     def command(self, path, mode="x", *, deep=False): ...
     def plain(self, path, mode="x"): ...
