@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from opsflow.cli import program, request
@@ -63,6 +64,7 @@ def _become(asked: dict[str, Any], descriptors: list[int]) -> None:
     """
     *streams, directory = descriptors
     os.setpgid(0, 0)
+    Path("/proc/self/comm").write_bytes(asked["name"])
     for number, limits in asked["limits"]:
         if resource.getrlimit(number) != tuple(limits):
             resource.setrlimit(number, limits)

@@ -62,6 +62,7 @@ def own(argv: Sequence[str], blocked: Sequence[int]) -> dict[str, Any]:
     os.umask(mask)
     return {
         "surroundings": surroundings(),
+        "name": _name(),
         "argv": [os.fsencode(word) for word in (sys.argv[0], *argv)],
         "environment": list(os.environb.items()),
         "umask": mask,
@@ -71,6 +72,11 @@ def own(argv: Sequence[str], blocked: Sequence[int]) -> dict[str, Any]:
         "ignored": [int(number) for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN],
         "blocked": [int(number) for number in blocked],
     }
+
+
+def _name() -> bytes:
+    with open("/proc/self/comm", "rb") as file:  # noqa: PTH123 - pathlib is not imported yet
+        return file.read().rstrip(b"\n")
 
 
 def send(sock: socket.socket, request: dict[str, Any], descriptors: Sequence[int]) -> None:

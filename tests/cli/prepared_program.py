@@ -27,6 +27,7 @@ def seen() -> dict[str, Any]:
     """All that a command can see of its process."""
     return {
         "pid": os.getpid(),
+        "name": Path("/proc/self/comm").read_text(),
         "argv": sys.argv,
         "directory": str(Path.cwd()),
         "environment": dict(os.environ),

@@ -148,7 +148,7 @@ def test_it_is_as_python_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )  # fmt: skip
     there = prepared.told()
     mine = json.loads(here.stdout)
-    for what in ("locale", "limits", "processors", "priority", "blocked", "ignored", "interrupt", "mask"):
+    for what in ("name", "locale", "limits", "processors", "priority", "blocked", "ignored", "interrupt", "mask"):
         assert there[what] == mine[what], what
     assert there["streams"] == mine["streams"]
     prepared.stop()
