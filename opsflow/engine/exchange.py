@@ -195,7 +195,10 @@ class Hearing:
 
     def _ended(self, words: list[str]) -> None:
         number = int(words[0])
-        self._result.commands[number].ended = self._shell.now
+        heard = self._result.commands[number]
+        heard.ended = self._shell.now
+        if heard.exit_code is None:
+            self._exited(words)
         self._current = None
         self._end_half(number)
 
@@ -208,7 +211,11 @@ class Hearing:
     def _fact_read(self, words: list[str]) -> None:
         self._shell.numbers.took(int(words[0]), self._shell.now - self._fact_since)
         self._fact_since = self._shell.now
-        self._pending_facts.append((int(words[0]), int(words[1]), bytes(self._fact)))
+        number, code, *errors = words
+        if errors:
+            self._pending_facts.append((int(number), int(code), bytes(self._fact)))
+        else:
+            self._answered(int(number), int(code), bytes(self._fact), b"")
         self._fact.clear()
         self._match_facts()
 
@@ -224,10 +231,12 @@ class Hearing:
 
     def _match_facts(self) -> None:
         while self._pending_facts and self._fact_errors:
-            number, code, out = self._pending_facts.pop(0)
-            answer = FactAnswer(exit_code=code, stdout=_text(out), stderr=_text(self._fact_errors.pop(0)))
-            self._result.facts[self._shell.numbers.key(number)] = answer
-            self._shell.numbers.hold(number, answer)
+            self._answered(*self._pending_facts.pop(0), self._fact_errors.pop(0))
+
+    def _answered(self, number: int, code: int, out: bytes, errors: bytes) -> None:
+        answer = FactAnswer(exit_code=code, stdout=_text(out), stderr=_text(errors))
+        self._result.facts[self._shell.numbers.key(number)] = answer
+        self._shell.numbers.hold(number, answer)
 
     def _missed(self, words: list[str]) -> None:
         self._result.miss = (int(words[0]), int(words[1]))
@@ -249,8 +258,7 @@ class Hearing:
             self._current_error = int(words[0])
             self._begin(self._current_error)
         elif kind == "c":
-            self._current_error = None
-            self._end_half(int(words[0]))
+            self._error_ended(int(words[0]))
         elif kind == "f":
             self._fact_errors.append(bytes(self._errors))
             self._errors.clear()
@@ -260,6 +268,15 @@ class Hearing:
             self._shell.greeted = True
         elif kind == "d":
             self._done[1] = True
+
+    def _error_ended(self, number: int) -> None:
+        """Nothing announces what a plain command prints here: it is seldom anything."""
+        if self._current_error is None and self._errors:
+            self._begin(number)
+            self._hear(number, "stderr", bytes(self._errors))
+            self._errors.clear()
+        self._current_error = None
+        self._end_half(number)
 
     # ------------------------------------------------------------------ limits
 

@@ -4,7 +4,8 @@ Works with dash, bash and busybox sh. Descriptors 3 and 4 are the channel's stan
 Output of a command (``_x``) goes through a FIFO and a ``cat``, so that a background process which keeps the descriptors
 can neither hang the run nor print into a later command: its ``cat`` is ended and the FIFOs are made anew. A command
 that certainly leaves nothing behind (``_y``, see ``tame``) does without. Starting a process is what takes time on a
-host: whatever runs for each fact or command is done by the shell itself where it can.
+host: whatever runs for each fact or command is done by the shell itself where it can. What is printed at once is one
+packet.
 
 From the first command on, two pumps stand between the descriptors 3 and 4 and the channel. When the connection is lost,
 a running command is not harmed: its pump keeps the end of the output beside the run record (see ``host_record``) and
@@ -173,15 +174,17 @@ _g() {
 }
 _tell() {
   eval "_o$1=\$_o _r$1=\$_r"
-  printf '%s' "$_o" >&3
-  [ "$_r" = 0 ] || head -c 4000 "$_D/x" >&4
-  _m f "$1" "$_r"; _e f "$1"
+  if [ "$_r" = 0 ] || [ ! -s "$_D/x" ]; then printf '%s\036%s f %s %s\036' "$_o" "$_N" "$1" "$_r" >&3
+  else
+    printf '%s\036%s f %s %s e\036' "$_o" "$_N" "$1" "$_r" >&3
+    head -c 4000 "$_D/x" >&4; _e f "$1"
+  fi
 }
 _q() {
   _w=$1; shift; _a=$# _n=
   while [ "$_a" -gt 0 ]; do
     if [ -e "$2" ] || { [ -L "$2" ] && [ "$_w" != "${_w#stat}" ]; }; then set -- "$@" "$2"; _n="$_n $1"
-    else _m f "$1" 0; _e f "$1"; fi
+    else _m f "$1" 0; fi
     shift 2; _a=$((_a - 2))
   done
   [ $# -gt 0 ] || return 0
@@ -254,11 +257,10 @@ _y() {
   read -r _ju _ </proc/uptime
   _note "b $1 $3 $_ju"
   [ ! -e "$_D/stop" ] || { _note "n $1"; exit 142; }
-  _m s "$1" 0 0 "$_jo" "$_je"; _e s "$1"
+  _m s "$1" 0 0 "$_jo" "$_je"
   eval "$4" <"$2" >&3 2>&4 3>&- 4>&- 7>&- 9<&-
   _r=$?
   _note "e $1 $_r"
-  _m x "$1" "$_r"
   read -r _jv _ </proc/uptime
   [ $((${_jv%%.*} - ${_ju%%.*})) -lt 2 ] || sleep 0.05
   _m c "$1" "$_r"; _e c "$1"

@@ -185,10 +185,9 @@ def rest_of(text: str, number: int) -> str:
     """The output of a command in what a shell could not send any more: frames and all."""
     begin, end = 0, len(text)
     for frame in _FRAME.finditer(text):
-        if frame[2].split(" ")[0] == str(number):
-            if frame[1] == "s":
-                begin = frame.end()
-            elif frame[1] == "c":
-                end = frame.start()
-                break
+        if frame[2].split(" ")[0] != str(number) or frame[1] == "s":
+            begin = frame.end()
+        elif frame[1] == "c":
+            end = frame.start()
+            break
     return _FRAME.sub("", text[begin:end])

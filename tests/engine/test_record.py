@@ -68,6 +68,8 @@ class TestReading:
         nonce = "0" * 24
         stream = f"old\x1e{nonce} c 0 0\x1e\x1e{nonce} s 1 5 6\x1emine\n\x1e{nonce} x 1 0\x1eend\x1e{nonce} c 1 0\x1eno"
         assert rest_of(stream, 1) == "mine\nend"
+        errors = f"of another\x1e{nonce} c 0\x1emine\n\x1e{nonce} c 1\x1eno"
+        assert rest_of(errors, 1) == "mine\n"
         assert rest_of("no frames at all", 1) == "no frames at all"
 
 
