@@ -40,6 +40,13 @@ def endless(node):
     server.shell(name="Wait", commands=["exec sleep {number}"])
 
 
+def patient(node):
+    server.shell(name="First", commands=["echo first >>{directory}/log"])
+    wait = "until [ -e {directory}/go ]; do sleep 0.1; done"
+    server.shell(name="Wait", commands=[wait + "; echo waited >>{directory}/log"])
+    server.shell(name="Last", commands=["echo last >>{directory}/log"])
+
+
 def broken(node):
     server.shell(name="Fail", commands=["echo no; exit 3"])
 """
@@ -114,11 +121,8 @@ class WarmProject:
 
     def waits(self) -> bool:
         """Whether the endless command runs on the host."""
-        return any(
-            found.read_bytes() == f"sleep\0{self._sleep}\0".encode()
-            for found in Path("/proc").glob("[0-9]*/cmdline")
-            if found.exists()
-        )
+        wanted = f"sleep\0{self._sleep}\0".encode()
+        return any(_command_line(found) == wanted for found in Path("/proc").glob("[0-9]*/cmdline"))
 
 
 @contextmanager
@@ -132,6 +136,13 @@ def warm_project(directory: Path, address: str) -> Iterator[WarmProject]:
             yield project
         finally:
             shutil.rmtree(project.runtime)
+
+
+def _command_line(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:  # it has just ended
+        return b""
 
 
 def alive(pid: int) -> bool:
