@@ -51,6 +51,8 @@ REFUSED_OPERATIONS: Mapping[str, str] = {
 }
 """Operations of pyinfra that are refused by name, with the way out."""
 
+ASSIGNMENT = re.compile("[ugoa]*=[rwx]*")
+"""A clause of a symbolic mode after which nothing is left of what was."""
 
 TIMES = frozenset({"atime", "mtime"})
 """Arguments with which an operation looks at the times of files."""
@@ -345,12 +347,26 @@ def pin_time_and_ids(moment: datetime, seed: str) -> str:
 
 
 def sets_mode(operation: Registered) -> bool:
-    """Whether the operation gives its file a mode after it has written it; with True it may not."""
+    """Whether the operation gives its file a whole mode after it has written it.
+
+    With True it may give none, with 0 it gives none, and what `+x` leads to depends on the mode that the file had.
+    """
     generator = operation.data.command_generator
     cells = dict(zip(generator.__code__.co_freevars, generator.__closure__ or (), strict=True))
     named = cells["kwargs"].cell_contents if "kwargs" in cells else {}
-    mode = named.get("mode")
-    return bool(mode) and mode is not True
+    return _is_whole(named.get("mode"))
+
+
+def _is_whole(mode: object) -> bool:
+    """Whether all permissions follow from it: octal digits, or an assignment for user, group and others."""
+    digits = str(mode).strip().lower().removeprefix("0o")
+    if digits.isdigit():
+        return int(digits) > 0
+    clauses = str(mode).split(",")
+    if not all(ASSIGNMENT.fullmatch(clause) for clause in clauses):
+        return False
+    who = "".join(clause.partition("=")[0] or "a" for clause in clauses)
+    return "a" in who or {*"ugo"} <= {*who}
 
 
 def connector_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:

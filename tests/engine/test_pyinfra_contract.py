@@ -148,6 +148,18 @@ class TestOperations:
             server.shell(commands="a")
         assert [adapter.sets_mode(operation) for operation in state.registered] == [True, False, False]
 
+    @pytest.mark.parametrize(
+        ("mode", "whole"),
+        [("600", True), (600, True), (" 0O640 ", True), ("u=rw,go=", True), ("=r", True), ("u=rw,g=r,o=", True)]
+        + [(mode, False) for mode in (None, True, 0, "0", "000", "+x", "u+x,go=", "u=rw", "u=rw,g=u,o=", "a=rX", "")],
+    )
+    def test_a_mode_that_depends_on_the_one_before_is_not_whole(self, mode: object, whole: bool) -> None:
+        """A new file that was its owner's alone first would get another mode from `+x` than with pyinfra."""
+        state = make_state()
+        with ctx_host.use(next(iter(state.inventory))), ctx_config.use(state.config):
+            files.put(src=StringIO("a"), dest="/x", mode=mode)
+        assert [adapter.sets_mode(operation) for operation in state.registered] == [whole]
+
     def test_their_data(self) -> None:
         assert parameters(State.set_op_data_for_host) == ["self", "host", "op_hash", "op_data"]
         assert parameters(StateOperationHostData)[:3] == ["command_generator", "global_arguments", "operation_meta"]
