@@ -119,7 +119,8 @@ def _services(recipe_paths: Sequence[Path], state: Path) -> Services:
 
     clock = SystemClock()
     connections, keep = Connections(clock), FileKeep(state / "memory.db", clock)
-    return Services(PyinfraEngine(recipe_paths, clock, connections=connections, keep=keep), connections)
+    engine = PyinfraEngine(recipe_paths, clock, connections=connections, keep=keep)
+    return Services(engine, connections, engine.remember)
 
 
 # ------------------------------------------------------------------------------------------------ the project

@@ -217,6 +217,10 @@ class PyinfraEngine:
             finally:
                 shell.close()
 
+    def remember(self) -> None:
+        """Write down what was learned until now."""
+        self._memory.save()
+
     def close(self) -> None:
         """Close idle connections and end the planner."""
         self._memory.close()

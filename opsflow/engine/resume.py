@@ -143,7 +143,7 @@ class Lifeline:
 
     def _reconnect(self, shell: Shell, lost: LinkLost) -> Shell:
         """A new shell within the time that connecting may take."""
-        if isinstance(lost, ShellEnded):
+        if isinstance(lost, ShellEnded | GaveUp):
             raise lost
         if self._times >= TIMES:
             raise GaveUp(f"{lost}, for the {TIMES + 1}th time in this run")

@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -17,7 +17,7 @@ from opsflow.engine.agent import codec, wire
 from opsflow.errors import HostsUnreachable
 from opsflow.model.compute import Ssh
 from opsflow.model.machine import Machine
-from opsflow.model.result import HostResult, HostStatus
+from opsflow.model.result import HostResult
 from opsflow.ports import Engine, HostEvent, HostJob, HostObserver, Mode, PhaseChanged
 
 LOOK = 0.1
@@ -42,7 +42,7 @@ class Call:
 
 
 class AgentEngine:
-    """Has an agent do the work (ports.Engine); takes another engine when the agent ends before anything ran."""
+    """Has an agent do the work (ports.Engine); when the agent ends, another engine goes on from where it was."""
 
     def __init__(self, sock: socket.socket, fallback: Callable[[], Engine], warn: Callable[[str], None]) -> None:
         self._sock = sock
@@ -73,7 +73,7 @@ class AgentEngine:
             self._other().check(jobs)
 
     def run(self, job: HostJob, observe: HostObserver, cancel: threading.Event) -> HostResult:
-        """Have a job run; when the agent ends after the host began, nobody knows how far it came."""
+        """Have a job run; when the agent ends after the host began, its run record says how far it came."""
         came = codec.EventsIn(job.node.name)
         began = False
 
@@ -87,7 +87,7 @@ class AgentEngine:
             answer = self._answer(lambda number: f'["run",{number},{self._job(job)}]', event, cancel)
         except AgentLost:
             if began and job.mode is Mode.RUN:
-                return HostResult(instance=job.node.name, status=HostStatus.UNREACHABLE, detail=_LOST, error=_LOST)
+                job = replace(job, resumes=(job.command, *job.resumes))
             return self._other().run(job, observe, cancel)
         return came.result(*answer)
 

@@ -47,6 +47,8 @@ class Services:
 
     engine: Engine
     connections: Household | None = None
+    remember: Callable[[], None] = lambda: None
+    """Writes down what the engine has learned: an agent that is killed later has not learned it for nothing."""
 
 
 class Agent:
@@ -120,6 +122,9 @@ class Agent:
             self._clients.discard(client)
             if client.used:  # one that only looked does not keep it alive
                 self._since = self._clock.monotonic()
+        if client.used and self._services is not None:
+            with suppress(RuntimeError):  # it is closing, and that writes it down too
+                self.threads.submit(self._services.remember)
 
     def status(self, asking: Client) -> dict[str, Any]:
         """What ``opsflow agent status`` shows."""
