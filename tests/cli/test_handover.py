@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -50,7 +51,8 @@ class Prepared:
     def __init__(self, directory: Path) -> None:
         self.project = directory / "project"
         (self.project / "stacks").mkdir(parents=True)
-        runtime = directory / "run"
+        runtime = Path(tempfile.mkdtemp(prefix="fork-"))  # names of sockets must be short
+        weakref.finalize(self, shutil.rmtree, runtime, ignore_errors=True)
         (runtime / "opsflow").mkdir(parents=True, mode=0o700)
         self.socket = runtime / "opsflow/0123456789abcdef.fork"
         self.environment = {**os.environ, "XDG_RUNTIME_DIR": str(runtime), "OPSFLOW_WARM": "1"}
