@@ -18,7 +18,7 @@ from opsflow.errors import HostsUnreachable
 from opsflow.model.compute import Ssh
 from opsflow.model.machine import Machine
 from opsflow.model.result import HostResult
-from opsflow.ports import Engine, HostEvent, HostJob, HostObserver, Mode, PhaseChanged
+from opsflow.ports import Engine, HostJob, HostObserver, Mode
 
 LOOK = 0.1
 """Seconds until a cancellation is passed on."""
@@ -75,18 +75,13 @@ class AgentEngine:
     def run(self, job: HostJob, observe: HostObserver, cancel: threading.Event) -> HostResult:
         """Have a job run; when the agent ends after the host began, its run record says how far it came."""
         came = codec.EventsIn(job.node.name)
-        began = False
-
-        def event(data: Any) -> None:
-            nonlocal began
-            happened: HostEvent = came.event(data)
-            began = began or not isinstance(happened, PhaseChanged) or happened.phase == "running"
-            observe(happened)
-
         try:
-            answer = self._answer(lambda number: f'["run",{number},{self._job(job)}]', event, cancel)
+            answer = self._answer(
+                lambda number: f'["run",{number},{self._job(job)}]', lambda data: observe(came.event(data)), cancel
+            )
         except AgentLost:
-            if began and job.mode is Mode.RUN:
+            # Events take a moment, so that none came does not mean that nothing has begun on the host.
+            if job.mode is Mode.RUN:
                 job = replace(job, resumes=(job.command, *job.resumes))
             return self._other().run(job, observe, cancel)
         return came.result(*answer)
