@@ -77,6 +77,11 @@ class Exchange:
     noise: bytes = b""
     """What was printed where no command ran: a login shell's own messages."""
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the host's shell has said nothing: it has not begun with the script."""
+        return not (self.words or self.facts or self.commands) and self.miss is None
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -80,7 +80,20 @@ _lives() (
   [ "${20}" = "$_i" ]
 )
 _attend() {
-  _u=$(id -u); _jk=$1; _jw=$2; set --
+  _u=$(id -u); _jk=$1; _jw=$2; _lh=
+  for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do
+    if _mine "$_d/opsflow-$_u.lock" && read -r _lp _ls _le _lo _lr <"$_d/opsflow-$_u.lock/by" &&
+      [ "$_lo" = "$3" ] && [ "$_le" -le "$4" ] && _lives "$_lp" "$_ls"; then
+      : >"$_d/opsflow-$_u.lock/stop" && _lh=$_lp
+    fi
+  done
+  _js=; _records
+  _y=$?
+  [ -z "$_lh" ] || [ "$_lh" = "$_js" ] || _end "$_lh" "" >/dev/null
+  return "$_y"
+}
+_records() {
+  set --
   for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do
     _J="$_d/opsflow-$_u/$_jk"
     if _mine "${_J%/*}" && [ -f "$_J" ] && [ ! -L "$_J" ]; then set -- "$@" "$_J"; fi
@@ -138,16 +151,19 @@ _rest() {
 """For another shell, when the one that writes the record has lost its connection.
 
 The order of writing makes it certain that nothing runs twice: the one writes ``b`` and then looks for the file
-``stop``, the other makes that file and then reads.
+``stop``, beside its FIFOs and in its lock, the other makes that file and then reads. Before its first command a shell
+has no record, but it has the lock.
 """
 
 
-def attend(name: str, seconds: int) -> str:
+def attend(name: str, seconds: int, owner: str, epoch: int) -> str:
     """A fact: let the shell that writes the record begin nothing more, and wait for its command, at most so long.
 
-    It prints ``running PID UPTIME`` or ``over PID UPTIME``, then the record; its exit code is 1 when there is none.
+    The shell that has the owner's lock, of this epoch or an older one, is ended when it is another one: it has begun
+    nothing yet, and does not any more. It prints ``running PID UPTIME`` or ``over PID UPTIME``, then the record; its
+    exit code is 1 when there is none.
     """
-    return f"{ATTEND}_attend {shlex.quote(name)} {seconds}"
+    return f"{ATTEND}_attend {shlex.quote(name)} {seconds} {shlex.quote(owner)} {epoch}"
 
 
 def rest(pid: int, stream: str) -> str:

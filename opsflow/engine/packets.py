@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from contextlib import suppress
 from typing import Self
 
 from opsflow.absent import absent
+from opsflow.clock import SystemClock
 
 with absent("invoke"):
     from paramiko.packet import Packetizer
 
+CLOCK = SystemClock()
 AHEAD = 1 << 16
 """Bytes taken from a socket at once."""
 
@@ -25,6 +26,8 @@ class ReadAhead(socket.socket):
 
     _data = b""
     _used = 0
+    heard = 0.0
+    """When something arrived last, in monotonic seconds."""
 
     @classmethod
     def of(cls, sock: socket.socket) -> Self:
@@ -38,6 +41,7 @@ class ReadAhead(socket.socket):
         """At most ``size`` bytes of what was taken before, or else of what has arrived."""
         if self._used == len(self._data):
             self._data, self._used = super().recv(max(size, AHEAD), flags), 0
+            self.heard = CLOCK.monotonic()
         start = self._used
         self._used = min(start + size, len(self._data))
         return self._data[start : self._used]
@@ -53,11 +57,11 @@ class Packets(Packetizer):
 
     def start_handshake(self, timeout: float) -> None:
         """The handshake may take that many seconds from now on."""
-        self._handshake_ends = time.monotonic() + timeout
+        self._handshake_ends = CLOCK.monotonic() + timeout
 
     def handshake_timed_out(self) -> bool:
         """Whether it takes longer."""
-        return self._handshake_ends is not None and time.monotonic() > self._handshake_ends
+        return self._handshake_ends is not None and CLOCK.monotonic() > self._handshake_ends
 
     def complete_handshake(self) -> None:
         """It is over."""

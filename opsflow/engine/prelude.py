@@ -155,6 +155,11 @@ _drop() {
   if [ "$_np" = "$_lp" ]; then rm -rf "$1.$$"; else mv "$1.$$" "$1"; fi
 }
 _bare() { unset _N _L _S _J _d _f _h _i _l _m _n _p _q _t _u _v _w _x _y _z _jk _jh _jx; }
+_restage() {
+  _there
+  _S=; _stage
+  _files || { _stage apart; _files; }
+}
 _read() {
   _there
   [ -n "$_D" ] || _need
@@ -227,7 +232,7 @@ _x() {
   [ -r "$2" ] || set -- "$1" /dev/null "$3" "$4" # staged, and removed since; it will be noticed
   read -r _ju _ </proc/uptime
   _note "b $1 $3 $_ju"
-  [ ! -e "$_D/stop" ] || { _note "n $1"; exit 142; }
+  { [ ! -e "$_D/stop" ] && [ ! -e "${_L:-$_D}/stop" ]; } || { _note "n $1"; exit 142; }
   (trap '' TERM; exec cat) <"$_D/o" >&3 7>&- 9<&- & _p=$!
   (trap '' TERM; exec cat) <"$_D/e" >&4 7>&- 9<&- & _q=$!
   exec 5>"$_D/o" 6>"$_D/e"
@@ -256,7 +261,7 @@ _y() {
   [ -r "$2" ] || set -- "$1" /dev/null "$3" "$4" # staged, and removed since; it will be noticed
   read -r _ju _ </proc/uptime
   _note "b $1 $3 $_ju"
-  [ ! -e "$_D/stop" ] || { _note "n $1"; exit 142; }
+  { [ ! -e "$_D/stop" ] && [ ! -e "${_L:-$_D}/stop" ]; } || { _note "n $1"; exit 142; }
   _m s "$1" 0 0 "$_jo" "$_je"
   eval "$4" <"$2" >&3 2>&4 3>&- 4>&- 7>&- 9<&-
   _r=$?

@@ -182,7 +182,7 @@ class Lifeline:
     def _attend(self, shell: Shell, limit: Callable[[Begun], float]) -> Record | None:
         """The record, when the shell that wrote it has ended; its command gets the time that it would have had."""
         limits = Limits(lambda _: 60.0, self._limits.deadline, self._limits.cancel)
-        record = shell.attend(self._name, 0, limits)
+        record = shell.attend(self._name, 0, self._owner, self._job.epoch, limits)
         while record is not None and record.running:
             self._observe(PhaseChanged(self._job.node.name, "waiting"))
             record = self._wait(shell, record, limit(record.commands[-1]), limits)
@@ -195,7 +195,8 @@ class Lifeline:
         if left <= 0:
             self._killed = f"timed out after {allowed:g} s" + _ended(shell.end(record.shell))
         try:
-            return shell.attend(self._name, max(1, min(WAIT, int(left) + 1)), limits)
+            seconds = max(1, min(WAIT, int(left) + 1))
+            return shell.attend(self._name, seconds, self._owner, self._job.epoch, limits)
         except Interrupted as why:
             how = str(why).partition(";")[0]
             raise Interrupted(f"{how}{_ended(shell.end(record.shell))}") from None

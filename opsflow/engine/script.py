@@ -243,6 +243,7 @@ class _Compiler:
             self._uploads[number] = step
             if step.content is not None:
                 self._staged.append(_inline(number, step.content))
+                self._body.append(f'[ -f "$_s{number}" ] || _restage')
             else:
                 self._body.append(f'_s{number}="$_S/{number}"; [ -f "$_s{number}" ] || _s{number}=/dev/null')
         run, text = self._text(number, step)

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO, Protocol, Self
 
 from opsflow.absent import absent
-from opsflow.engine.packets import Bell, Packets, ReadAhead
+from opsflow.engine.packets import CLOCK, Bell, Packets, ReadAhead
 from opsflow.model.compute import Ssh, Timeouts
 from opsflow.model.machine import Machine
 
@@ -26,6 +26,9 @@ KEEPALIVE = 5
 """Seconds. With USER_TIMEOUT a dead peer is noticed within 20 s (faults.md P4: about 16 s)."""
 USER_TIMEOUT = 10_000
 """Milliseconds that sent data may stay unacknowledged."""
+SILENCE = 14.0
+"""Seconds without a word, also on our questions, after which a peer is given up: it is frozen, though its kernel
+acknowledges what we send. Looked at every KEEPALIVE seconds, so it is noticed within 20."""
 ACKNOWLEDGED = KEEPALIVE + 3.0
 """Seconds since the last sign of life after which an idle connection is not trusted any more."""
 IDLE_LOOK = 1.0
@@ -110,7 +113,7 @@ class Connection:
             undo.pop_all()
         sock.settimeout(IDLE_LOOK)
 
-    def _dial(self, machine: Machine, timeouts: Timeouts) -> socket.socket:
+    def _dial(self, machine: Machine, timeouts: Timeouts) -> ReadAhead:
         if not machine.address:
             raise ConnectError(Why.UNREACHABLE, f"{machine.id} has no address")
         try:
@@ -122,9 +125,7 @@ class Connection:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT)
         return ReadAhead.of(sock)
 
-    def _handshake(
-        self, sock: socket.socket, expected: Sequence[paramiko.PKey], timeouts: Timeouts
-    ) -> paramiko.Transport:
+    def _handshake(self, sock: ReadAhead, expected: Sequence[paramiko.PKey], timeouts: Timeouts) -> paramiko.Transport:
         # SHA-1 signatures are refused in both directions (CVE-2026-44405).
         refused = {"keys": ["ssh-rsa"], "pubkeys": ["ssh-rsa"]}
         transport = paramiko.Transport(sock, disabled_algorithms=refused, packetizer_class=Packets)
@@ -146,7 +147,7 @@ class Connection:
                 f"the host key of {self._name} is not the expected one: {actual.get_name()} {actual.fingerprint}; "
                 "if the machine was replaced on purpose, remove the old key",
             )
-        transport.set_keepalive(KEEPALIVE)
+        transport.packetizer.set_keepalive(KEEPALIVE, lambda: _ask(transport, sock))
         return transport
 
     def _authenticate(self, machine: Machine, keys: Sequence[paramiko.PKey], timeouts: Timeouts) -> None:
@@ -412,6 +413,24 @@ def _dropped(error: BaseException) -> bool:
     text = str(error)
     banner = text.startswith("Error reading SSH protocol banner") and "timed out" not in text
     return isinstance(error, EOFError | ConnectionError) or banner or text == "Negotiation failed."
+
+
+def _ask(transport: paramiko.Transport, sock: ReadAhead) -> None:
+    """Ask the peer for any answer, from the transport's own thread.
+
+    paramiko's own keepalive wants none, and so cannot tell a frozen server from a silent one.
+
+    Raises:
+        EOFError: it has not said anything for long.
+    """
+    if CLOCK.monotonic() - sock.heard > SILENCE:
+        raise EOFError("it does not answer any more")
+    question = paramiko.Message()
+    question.add_byte(paramiko.common.cMSG_GLOBAL_REQUEST)
+    question.add_string("keepalive@openssh.com")
+    question.add_boolean(True)
+    # There is no other way to want an answer without waiting for it.
+    transport._send_user_message(question)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _acknowledges(sock: socket.socket) -> bool:

@@ -29,7 +29,7 @@ class Interrupted(Exception):
 
 
 class DirectoryGone(Exception):
-    """The shell was kept from an earlier run, and the host has removed its directory since; nothing was run."""
+    """The shell was kept from an earlier run, and the host has ended it or removed its directory; nothing was run."""
 
 
 class NoShell(Exception):
@@ -97,14 +97,14 @@ class Shell:
             case ["u"]:
                 self._locked = False
 
-    def attend(self, name: str, seconds: int, limits: Limits) -> Record | None:
+    def attend(self, name: str, seconds: int, owner: str, epoch: int, limits: Limits) -> Record | None:
         """What became of the shell that writes this record; it begins nothing more, and its command is waited for.
 
         Raises:
             LinkLost: the connection is gone.
             Interrupted: cancelled, or the run took too long.
         """
-        answer = self._ask(host_record.attend(name, seconds), limits)
+        answer = self._ask(host_record.attend(name, seconds, owner, epoch), limits)
         return parse(answer.stdout) if answer.exit_code == 0 else None
 
     def rest(self, pid: int, stream: str, limits: Limits) -> str:
@@ -176,6 +176,7 @@ class Shell:
     # ------------------------------------------------------------------ the loop of an exchange
 
     def _exchange(self, text: str, limits: Limits, listener: Listener | None = None) -> Exchange:
+        kept = self.greeted and not self.round_trips
         self.round_trips += 1
         data, self._first = (self._first + text).encode(), ""
         self.sent += len(data)
@@ -183,6 +184,8 @@ class Shell:
             self._channel.send(data)
         exchange = Hearing(self, limits, listener or Listener()).listen()
         self._over = exchange.lost is not None or bool(exchange.stopped)
+        if kept and isinstance(exchange.lost, ShellEnded) and exchange.is_silent:
+            raise DirectoryGone
         self._refused(exchange)
         return exchange
 

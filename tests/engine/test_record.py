@@ -107,7 +107,7 @@ def lose(host: Host) -> None:
 
 def attended(kind: tuple[str, ...], cwd: Path, name: str, seconds: int = 10) -> tuple[Record | None, str, str]:
     with open_host(kind, cwd) as other:
-        read = other.shell.attend(name, seconds, other.limits())
+        read = other.shell.attend(name, seconds, "tests", 1, other.limits())
         pid = read.shell if read is not None else 0
         return read, other.shell.rest(pid, "o", other.limits()), other.shell.rest(pid, "e", other.limits())
 

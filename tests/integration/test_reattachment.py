@@ -6,15 +6,18 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from engine_hosts import CLOCK, Fleet, Running, add_user, open_fleet, recipe_process, statuses, until
 from relay import Relay
 
+from opsflow.engine import PyinfraEngine, session
 from opsflow.model.machine import Machine
 from opsflow.model.result import HostResult, HostStatus
 from opsflow.ports import HostEvent, OutputReceived, PhaseChanged
+from opsflow.store.keep import RamKeep
 
 pytestmark = pytest.mark.sandbox
 
@@ -70,6 +73,13 @@ def setup(node):
     server.shell(name="Slow", commands=[slow, "echo c >>/srv/log"])
     server.shell(name="Next", commands="echo next >>/srv/log")
 """
+READS = """
+from pyinfra.facts.server import Command
+
+def setup(node):
+    host.get_fact(Command, command="touch /srv/reading; sleep 3; echo value")
+    server.shell(name="Ran", commands="echo ran >>/srv/log")
+"""
 ONCE = ["first", "a", "b", "c", "next"]
 
 
@@ -110,6 +120,28 @@ class TestALostConnection:
         result = run.result(30)
         assert (result.status, statuses(result)) == (HostStatus.OK, ["changed"] * 3), result.error
         assert log(fleet, host) == ONCE
+
+    @pytest.mark.parametrize("how", ["reset", "abandon"])
+    def test_before_the_first_command_the_old_shell_begins_nothing_any_more(
+        self, fleet: Fleet, host: Machine, relay: Relay, how: str
+    ) -> None:
+        """It has no run record yet, and does not notice: its script is complete, and it reads facts."""
+        engine, fleet.engine = fleet.engine, PyinfraEngine([fleet.recipes], CLOCK, keep=RamKeep())
+        try:
+            recipe = fleet.write(READS)
+            job = fleet.job(through(relay, host), recipe)
+            assert fleet.engine.run(job, fleet.events.append, threading.Event()).ok
+            fleet.shell(host, "rm -f /srv/*")
+            job = replace(job, run="2", command="2-1")
+            run = Running(lambda: fleet.engine.run(job, fleet.events.append, threading.Event()))
+            until(lambda: there(fleet, host, "/srv/reading") or run.done)
+            getattr(relay, how)()
+            result = run.result(30)
+        finally:
+            fleet.engine.close()
+            fleet.engine = engine
+        assert (result.status, statuses(result)) == (HostStatus.OK, ["changed"]), result.error
+        assert log(fleet, host) == ["ran"]
 
     def test_frozen_and_thawed(self, fleet: Fleet, host: Machine, relay: Relay) -> None:
         """A connection that is frozen for less time than it takes to notice goes on as if nothing had been."""
@@ -218,6 +250,37 @@ def resumed(fleet: Fleet, machine: Machine, recipe: str, number: int = 2, **more
     job = fleet.job(machine, recipe, **(values | more))
     result: HostResult = Running(lambda: fleet.engine.run(job, fleet.events.append, threading.Event())).result(60)
     return result
+
+
+FREEZE = "(sleep 0.2; kill -STOP $(pgrep -x sshd); sleep {0}; kill -CONT $(pgrep -x sshd)) >/dev/null 2>&1 </dev/null &"
+"""Its kernel still acknowledges what it is sent."""
+
+
+class TestAFrozenHost:
+    @pytest.fixture(autouse=True)
+    def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(session, "KEEPALIVE", 1)
+        monkeypatch.setattr(session, "SILENCE", 1.5)
+
+    def test_it_thaws(self, fleet: Fleet, host: Machine) -> None:
+        run = fleet.start(host, SLOW.format(1, 0))
+        begun(fleet, host, run)
+        fleet.shell(host, FREEZE.format(5))
+        result = run.result(40)
+        assert (result.status, statuses(result)) == (HostStatus.OK, ["changed"] * 3), result.error
+        assert log(fleet, host) == ONCE
+        assert "reconnecting" in phases(fleet.events)
+
+    def test_it_does_not(self, fleet: Fleet, host: Machine) -> None:
+        run = fleet.start(host, SLOW.format(1, 0), timeouts={"connect": 1, "authentication": 1})
+        begun(fleet, host, run)
+        fleet.shell(host, FREEZE.format(12))
+        result = run.result(12)
+        assert result.status is HostStatus.UNREACHABLE
+        assert "could not be made again" in result.detail
+        assert result.detail.count("could not be made again") == 1
+        # Only sshd was frozen: what the host had been told went on.
+        until(lambda: log(fleet, host) == ONCE)
 
 
 class TestAKilledController:
