@@ -256,6 +256,18 @@ FREEZE = "(sleep 0.2; kill -STOP $(pgrep -x sshd); sleep {0}; kill -CONT $(pgrep
 """Its kernel still acknowledges what it is sent."""
 
 
+def test_a_shell_that_was_ended_between_two_runs_is_replaced(fleet: Fleet, host: Machine) -> None:
+    text = """
+        def setup(node):
+            server.shell(name="Ran", commands="echo ran >>/srv/log")
+    """
+    assert fleet.run(host, text).ok
+    fleet.shell(host, "kill -9 $(pgrep -fx sh)")
+    result = fleet.run(host, text, command="2-1")
+    assert (result.status, statuses(result)) == (HostStatus.OK, ["changed"]), result.error
+    assert log(fleet, host) == ["ran", "ran"]
+
+
 class TestAFrozenHost:
     @pytest.fixture(autouse=True)
     def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
