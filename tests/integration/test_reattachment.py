@@ -262,7 +262,7 @@ def test_a_shell_that_was_ended_between_two_runs_is_replaced(fleet: Fleet, host:
             server.shell(name="Ran", commands="echo ran >>/srv/log")
     """
     assert fleet.run(host, text).ok
-    fleet.shell(host, "kill -9 $(pgrep -fx sh)")
+    fleet.shell(host, "kill -9 $(cat /run/opsflow.*/by)")
     result = fleet.run(host, text, command="2-1")
     assert (result.status, statuses(result)) == (HostStatus.OK, ["changed"]), result.error
     assert log(fleet, host) == ["ran", "ran"]
