@@ -179,7 +179,7 @@ class Hearing:
         kind, *words = item
         handler: Mapping[str, Callable[[list[str]], None]] = {
             "s": self._started, "x": self._exited, "c": self._ended,
-            "f": self._fact_read, "F": self._files_read, "m": self._missed, "d": self._all,
+            "f": self._fact_read, "F": self._files_read, "w": self._fact_seen, "m": self._missed, "d": self._all,
         }  # fmt: skip
         if kind in handler:
             handler[kind](words)
@@ -231,6 +231,14 @@ class Hearing:
         self._result.facts.update(reread.answers(keys, code, _text(bytes(self._fact))))
         for number in numbers:
             self._shell.numbers.drop(number)
+        self._fact_since = self._shell.now
+        self._fact.clear()
+
+    def _fact_seen(self, words: list[str]) -> None:
+        """A fact of which the shell keeps nothing."""
+        number = int(words[0])
+        self._answered(number, int(words[1]), bytes(self._fact), b"")
+        self._shell.numbers.drop(number)
         self._fact_since = self._shell.now
         self._fact.clear()
 

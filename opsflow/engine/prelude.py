@@ -185,6 +185,11 @@ _tell() {
     head -c 4000 "$_D/x" >&4; _e f "$1"
   fi
 }
+_w() {
+  eval "_c=\$_c$1"
+  eval "$_c" >&3 2>/dev/null </dev/null 3>&- 4>&- 7>&- 9<&-
+  _m w "$1" $?
+}
 _q() {
   _w=$1; shift; _a=$# _n=
   while [ "$_a" -gt 0 ]; do
@@ -220,7 +225,7 @@ _k() {
 _unlock() {
   [ -z "$_ap" ] || _unroot ''
   if [ -n "$_S" ]; then
-    if [ "$_S" = "$_D" ]; then rm -f "$_S"/[0-9]*; else rm -rf "$_S"; fi
+    [ "$_S" = "$_D" ] || rm -rf "$_S" # what is beside the FIFOs is empty
   fi
   [ -z "$_L" ] || rm -rf "$_L"
   _L= _J= _jn= _S=

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from opsflow.engine import file_texts
+from opsflow.engine import file_texts, tame
 from opsflow.engine.batch import SAFE, line_of
 from opsflow.engine.messages import FactAnswer
 
@@ -13,8 +13,11 @@ MOST = 100
 """Files of one process; the frame with their numbers must not become too long."""
 
 
-def text(facts: Sequence[tuple[int, str]]) -> list[str]:
-    """Lines of shell text that read facts, given by number and key: ``f NUMBER CODE``, or ``F CODE NUMBER ...``."""
+def text(facts: Sequence[tuple[int, str]], *, hold: bool = True) -> list[str]:
+    """Lines of shell text that read facts, given by number and key: ``f NUMBER CODE``, or ``F CODE NUMBER ...``.
+
+    Without ``hold`` the shell need not keep what it has read, to compare with it later: also ``w NUMBER CODE``.
+    """
     groups: dict[str, list[tuple[int, str]]] = {}
     lines = []
     for number, key in facts:
@@ -22,7 +25,7 @@ def text(facts: Sequence[tuple[int, str]]) -> list[str]:
         if found is not None and SAFE.fullmatch(found[1]):
             groups.setdefault(found[0], []).append((number, found[1]))
         else:
-            lines.append(f"_g {number}")
+            lines.append(f"_g {number}" if hold or not tame.reads(key) else f"_w {number}")
     for family, members in groups.items():
         for start in range(0, len(members), MOST):
             part = members[start : start + MOST]

@@ -168,7 +168,8 @@ class _Compiler:
         self._flush()
         if self._again is not None and (self._written or self._again):
             stale = dict.fromkeys([*self._last_use, *map(self._numbers.number, self._again)])
-            self._body += reread.text([(n, self._numbers.key(n)) for n in stale if n not in self._verified])
+            facts = [(number, self._numbers.key(number)) for number in stale if number not in self._verified]
+            self._body += reread.text(facts, hold=False)
         if last:
             self._body.append(unlock())
         refresh = [
@@ -261,7 +262,8 @@ class _Compiler:
         if isinstance(step, UploadStep) and put.recognised(step.script):
             return "_y", f"({arrived}{step.script}\n)"
         if tame.writes(step.script):
-            return "_y", step.script
+            # What the shell does itself cannot be ended without it.
+            return "_y", f"({step.script})" if step.script.startswith("echo") else step.script
         text = through(step.script)
         if not goes_through(text):
             return "_x", f"{arrived}{text}" if isinstance(step, UploadStep) else _apart(text)

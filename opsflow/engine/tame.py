@@ -14,11 +14,12 @@ _WORD = r"(?:[A-Za-z0-9_./@%+:,=^-]|'[^']*')+"
 """A word in which the shell replaces nothing."""
 
 _READERS = "cat|uname|hostname|id|getent|stat|ls|nproc|readlink|dpkg|dpkg-query|rpm|apk"
-_WRITERS = "mkdir|rmdir|chmod|chown|chgrp|touch|rm|ln|cp|mv"
-"""They start no process of their own that could outlive them."""
+_WRITERS = "mkdir|rmdir|chmod|chown|chgrp|touch|rm|ln|cp|mv|useradd|usermod|userdel|groupadd|groupmod|groupdel"
+"""They start no process of their own that outlives them."""
 
 _READS = re.compile(rf"(?:(?:{_READERS})|command -v)(?: {_WORD})*(?: 2> ?/dev/null)?(?: \|\| true)?")
-_WRITES = re.compile(rf"(?:{_WRITERS})(?: {_WORD})+")
+_WRITES = re.compile(rf"(?:{_WRITERS})(?: {_WORD})+|echo(?: {_WORD})+ ?>> ?(?!/dev/|/proc/){_WORD}")
+"""Also `echo` to the end of a file, but for files that are something else."""
 
 _TESTS = re.compile(
     r"(?:(?:if|elif) (?:\[ -[a-z] \"\$[A-Z_]+\" \](?: && )?)+; then|else|fi|echo \"(?:\$[A-Z_]+)?\";|\s)+"
