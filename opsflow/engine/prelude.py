@@ -187,8 +187,9 @@ _tell() {
 }
 _w() {
   eval "_c=\$_c$1"
+  _ww=$1 # a fact may set our arguments
   eval "$_c" >&3 2>/dev/null </dev/null 3>&- 4>&- 7>&- 9<&-
-  _m w "$1" $?
+  _m w "$_ww" $?
 }
 _q() {
   _w=$1; shift; _a=$# _n=

@@ -57,7 +57,7 @@ _unroot() {{
   exec 7>&- 9<&-
 }}
 _ask() {{
-  _ar=
+  _ar=no
   _alive "$_ap" || return 0
   read -r _ai _ </proc/self/stat
   exec 5<&0 6>&1 8>&2
@@ -73,7 +73,10 @@ _alive() {{
 _as() {{
   case "$_ap" in '' | no) ;; *)
     _ask "$1"
-    case "$_ar" in '' | *[!0-9]*) ;; *) return "$_ar" ;; esac ;;
+    case "$_ar" in
+    no) ;; # it did not begin
+    *) return "${{_ar:-137}}" ;; # without an answer it was ended in the middle
+    esac ;;
   esac
   if [ -n "$2" ]; then {SUDO} "$1"
   else

@@ -627,10 +627,14 @@ class TestDisks:
             "from io import StringIO\ndef setup(node):\n    files.put(src=StringIO('x' * 900000), dest='/srv/inl')\n"
         )
         fleet.shell(full, "for d in /var/tmp /tmp; do mount -o remount,size=64k $d; done")
+        fleet.shell(full, "mount -t tmpfs -o size=64k t /run")
         result = fleet.run(full, inline)
         assert result.status is HostStatus.FAILED
         assert "the staged file is not whole" in result.error
-        fleet.shell(full, "test ! -e /srv/inl; umount /tmp /var/tmp")
+        fleet.shell(full, "test ! -e /srv/inl; umount -l /run")
+        # Where there is no room for files, they go where there is.
+        assert fleet.run(full, inline).ok
+        assert fleet.shell(full, "wc -c </srv/inl; umount /tmp /var/tmp") == "900000\n"
 
         fine = "def setup(node):\n    server.shell(commands='echo fine')\n"
         fleet.shell(full, "mount -t tmpfs -o noexec t /tmp; mount -t tmpfs -o size=16k r /run")
