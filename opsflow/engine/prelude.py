@@ -154,7 +154,10 @@ _drop() {
   _np=; read -r _np _ <"$1.$$/by"
   if [ "$_np" = "$_lp" ]; then rm -rf "$1.$$"; else mv "$1.$$" "$1"; fi
 }
-_bare() { unset _N _L _S _J _d _f _h _i _l _m _n _p _q _t _u _v _w _x _y _z _jk _jh _jx; }
+_bare() {
+  case "$1" in "_as "*) ;; *) exec 7>&- 9<&- ;; esac
+  unset _N _L _S _J _d _f _h _i _l _m _n _p _q _t _u _v _w _x _y _z _jk _jh _jx
+}
 _restage() {
   _there
   _S=; _stage
@@ -164,11 +167,11 @@ _read() {
   _there
   [ -n "$_D" ] || _need
   eval "_c=\$_c$1"
-  _o=$(exec 3>&- 4>&- 2>"$_D/x" </dev/null; _bare; eval "$_c"; _r=$?; printf %s "$_K"; exit $_r); _r=$?
+  _o=$(exec 3>&- 4>&- 2>"$_D/x" </dev/null; _bare "$_c"; eval "$_c"; _r=$?; printf %s "$_K"; exit $_r); _r=$?
   case "$_o" in
   *"$_K") _o=${_o%"$_K"} ;;
   *) # It has ended the shell that it ran in; once more, in one of its own.
-    _o=$( (_bare; eval "$_c") 3>&- 4>&- 2>"$_D/x" </dev/null; _r=$?; echo .; exit $_r); _r=$?
+    _o=$( (_bare "$_c"; eval "$_c") 3>&- 4>&- 2>"$_D/x" </dev/null; _r=$?; echo .; exit $_r); _r=$?
     _o=${_o%.} ;;
   esac
 }
@@ -195,11 +198,11 @@ _q() {
   _w=$1; shift; _a=$# _n=
   while [ "$_a" -gt 0 ]; do
     if [ -e "$2" ] || { [ -L "$2" ] && [ "$_w" != "${_w#stat}" ]; }; then set -- "$@" "$2"; _n="$_n $1"
-    else _m f "$1" 0; fi
+    else eval "_o$1= _r$1=0"; _m f "$1" 0; fi
     shift 2; _a=$((_a - 2))
   done
   [ $# -gt 0 ] || return 0
-  eval "$_w \"\$@\"" >&3 2>/dev/null </dev/null 3>&- 4>&-
+  eval "$_w \"\$@\"" >&3 2>/dev/null </dev/null 3>&- 4>&- 7>&- 9<&-
   _m F $? $_n
 }
 _hide() {

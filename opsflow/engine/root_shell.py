@@ -99,7 +99,10 @@ def through(script: str) -> str:
         text = match["text"]
         return script if any(word in text for word in OWN_PROCESS) else f"_as {shlex.quote(text)}"
     if script.startswith(f"{SUDO} "):
-        text = shlex.split(script)[-1]
+        try:
+            text = shlex.split(script)[-1]
+        except ValueError:  # not a text of ours
+            return script
         if script == f"{SUDO} {shlex.quote(text)}":
             return f"_as {shlex.quote(text)} file"
     return script

@@ -252,7 +252,11 @@ class _Compiler:
         self._body.append(f"{run} {number} {source} {noted} {shlex.quote(text)}\n{_check(step)}")
         if isinstance(step, UploadStep):
             # Without a process where that is enough: what is left is empty, and is removed with its directory.
-            self._body.append(f': >"$_S/{number}"' if step.content is not None else f'rm -f "$_S/{number}"')
+            self._body.append(
+                f'[ ! -f "$_s{number}" ] || : >"$_s{number}"'
+                if step.content is not None
+                else f'[ ! -f "$_s{number}" ] || rm -f "$_s{number}"'
+            )
         self._verified.clear()
         self._written = True
 
@@ -314,7 +318,7 @@ def _prints(made: Sequence[Batch], single: Sequence[tuple[int, str, FactAnswer]]
 
 def _evaluated(number: int, key: str) -> str:
     text = f'eval "$_c{number}"'
-    return text if tame.reads(key) else f"(_bare; {text})"
+    return text if tame.reads(key) else f'(_bare "$_c{number}"; {text})'
 
 
 def _check(step: CommandStep | UploadStep) -> str:

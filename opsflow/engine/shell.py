@@ -143,6 +143,7 @@ class Shell:
                 try:
                     self._stage(Path(upload.path), number, limits)
                 except Interrupted as why:
+                    self._over = True  # what the script would have told it, it does not know
                     return Exchange(stopped=str(why))
                 except OSError:
                     # The script looks whether the file is whole, and says so at the operation that needs it.
