@@ -36,7 +36,7 @@ _spill() {
   _m n "$_jl"
 }
 _keep() {
-  : >"$_D/stop"
+  true >"$_D/stop"
   exec >/dev/null
   [ -z "$_J" ] || (umask 077; tail -c 1000000 >"${_J%/*}/$$.$1")
   cat
@@ -50,7 +50,7 @@ _begin() {
       if _mine "${_J%/*}" && [ -f "$_J" ] && [ ! -L "$_J" ]; then break; fi
       _J=
     done
-    [ -z "$_J" ] || [ -z "$_jx" ] || : >"$_J"
+    [ -z "$_J" ] || [ -z "$_jx" ] || true >"$_J"
     _jx=
     if [ -z "$_J" ]; then for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do _place "$_d" && break; _J=; done; fi
   fi
@@ -84,7 +84,7 @@ _attend() {
   for _d in /run /dev/shm /tmp /var/tmp "$HOME"; do
     if _mine "$_d/opsflow-$_u.lock" && read -r _lp _ls _le _lo _lr <"$_d/opsflow-$_u.lock/by" &&
       [ "$_lo" = "$3" ] && [ "$_le" -le "$4" ] && _lives "$_lp" "$_ls"; then
-      : >"$_d/opsflow-$_u.lock/stop" && _lh=$_lp
+      true >"$_d/opsflow-$_u.lock/stop" && _lh=$_lp
     fi
   done
   _js=; _records
@@ -134,7 +134,7 @@ _END_
   cat "$@"
 }
 _sever() {
-  : >"$_jd/stop"
+  true >"$_jd/stop"
   _not=" "
   for _p in $(_tree "$_jo") $(_tree "$_je"); do
     case "${_p%:*}" in "$_jo" | "$_je") ;; *) kill -9 "${_p%:*}" ;; esac

@@ -28,6 +28,8 @@ class ReadAhead(socket.socket):
     _used = 0
     heard = 0.0
     """When something arrived last, in monotonic seconds."""
+    asked = 0.0
+    """When the oldest question was asked that nothing has arrived after."""
 
     @classmethod
     def of(cls, sock: socket.socket) -> Self:

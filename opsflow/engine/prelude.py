@@ -100,7 +100,8 @@ _need() {
 }
 _there() { [ -z "$_D" ] || [ -p "$_D/o" ] || _renew; }
 _renew() {
-  _D= _jn= _jo= _S=
+  [ "$_S" != "$_D" ] || _S=
+  _D= _jn= _jo=
   [ -z "$_ap" ] || _unroot ''
 }
 _stage() {
@@ -109,12 +110,15 @@ _stage() {
   [ -n "$1" ] || { _need; _S=$_D; return; }
   for _d in /var/tmp /tmp; do
     [ -d "$_d" ] && [ -w "$_d" ] || continue
-    _S=$(umask 077; mktemp -d "$_d/opsflow.XXXXXXXX") && return
+    _leftovers "$_d"
+    _S=$(umask 077; mktemp -d "$_d/opsflow.XXXXXXXX") || continue
+    ! echo $$ >"$_S/by" || return
+    rm -rf "$_S"
   done
   _need
   _S=$_D
 }
-trap '[ -z "$_D" ] || rm -rf "$_D" "$_S"; [ -z "$_L" ] || rm -rf "$_L"' 0
+trap '[ -z "$_D$_S" ] || rm -rf "$_D" "$_S"; [ -z "$_L" ] || rm -rf "$_L"' 0
 trap 'exit 141' PIPE
 trap 'exit 143' HUP TERM
 _L= _u=
@@ -235,19 +239,28 @@ _unlock() {
   _L= _J= _jn= _S=
   _m u
 }
-_x() {
+_ready() {
   _there
   [ -n "$_jn" ] || _begin
-  [ -r "$2" ] || set -- "$1" /dev/null "$3" "$4" # staged, and removed since; it will be noticed
+  _in=$2
+  [ -r "$_in" ] || _in=/dev/null # staged, and removed since; it will be noticed
   read -r _ju _ </proc/uptime
   _note "b $1 $3 $_ju"
   { [ ! -e "$_D/stop" ] && [ ! -e "${_L:-$_D}/stop" ]; } || { _note "n $1"; exit 142; }
+}
+_rest() {
+  # Time for the pumps to notice that nobody listens any more, after what took long.
+  read -r _jv _ </proc/uptime
+  [ $((${_jv%%.*} - ${_ju%%.*})) -lt 2 ] || sleep 0.05
+}
+_x() {
+  _ready "$@"
   (trap '' TERM; exec cat) <"$_D/o" >&3 7>&- 9<&- & _p=$!
   (trap '' TERM; exec cat) <"$_D/e" >&4 7>&- 9<&- & _q=$!
   exec 5>"$_D/o" 6>"$_D/e"
   _m s "$1" "$_p" "$_q" "$_jo" "$_je"; _e s "$1"
   trap : TERM # a command that ends its own process group means itself
-  (exec >&5 2>&6 3>&- 4>&- 5>&- 6>&- <"$2"
+  (exec >&5 2>&6 3>&- 4>&- 5>&- 6>&- <"$_in"
   [ -n "$_kr" ] || exec 7>&- 9<&-
   _s=$4; shift 4; eval "$_s")
   _r=$? _kr=
@@ -255,9 +268,7 @@ _x() {
   exec 5>&- 6>&-
   _note "e $1 $_r"
   _m x "$1" "$_r"
-  # Time for the pumps to notice that nobody listens any more, after what took long.
-  read -r _jv _ </proc/uptime
-  [ $((${_jv%%.*} - ${_ju%%.*})) -lt 2 ] || sleep 0.05
+  _rest
   [ ! -e "$_D/stop" ] || { (sleep 1; kill -9 "$_p" "$_q") 3>&- 4>&- & }
   wait "$_p"; _a=$?
   wait "$_q"; _b=$?
@@ -265,18 +276,12 @@ _x() {
   _m c "$1" "$_r"; _e c "$1"
 }
 _y() {
-  _there
-  [ -n "$_jn" ] || _begin
-  [ -r "$2" ] || set -- "$1" /dev/null "$3" "$4" # staged, and removed since; it will be noticed
-  read -r _ju _ </proc/uptime
-  _note "b $1 $3 $_ju"
-  { [ ! -e "$_D/stop" ] && [ ! -e "${_L:-$_D}/stop" ]; } || { _note "n $1"; exit 142; }
+  _ready "$@"
   _m s "$1" 0 0 "$_jo" "$_je"
-  eval "$4" <"$2" >&3 2>&4 3>&- 4>&- 7>&- 9<&-
+  eval "$4" <"$_in" >&3 2>&4 3>&- 4>&- 7>&- 9<&-
   _r=$?
   _note "e $1 $_r"
-  read -r _jv _ </proc/uptime
-  [ $((${_jv%%.*} - ${_ju%%.*})) -lt 2 ] || sleep 0.05
+  _rest
   _m c "$1" "$_r"; _e c "$1"
 }
 _kr= _ap= _h= _jk= _jh= _jx= _J= _jo= _jn=

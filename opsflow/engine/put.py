@@ -23,7 +23,7 @@ else
 _ALONE = """  umask 077
 """
 _MIDDLE = r"""  t="${d%/*}/.opsflow.$$"; set -C
-  if ! true 2>/dev/null >"$t"; then
+  if [ -k "${d%/*}/" ] || ! true 2>/dev/null >"$t"; then # in a sticky one others could have made it, as a FIFO
     t=$(umask 077; mktemp "${d%/*}/.opsflow.XXXXXX") || exit 1
     chmod "$(printf %o $((0666 & ~0$(umask))))" "$t" || { rm -f "$t"; exit 1; }
   fi

@@ -15,6 +15,8 @@ from __future__ import annotations
 import re
 import shlex
 
+from opsflow.engine import put
+
 SUDO = "sudo -H -n sh -c"
 READER = 'eval "$(cat)"'
 OWN_PROCESS = ("$$", "PPID", "BASHPID")
@@ -28,7 +30,8 @@ _READ = re.compile(
 LOOP = """echo ready
 while read -r p; do
   if { :; } <"/proc/$p/fd/5" >>"/proc/$p/fd/6" 2>>"/proc/$p/fd/8"; then
-    (eval "$(cat "$1/t")") <"/proc/$p/fd/5" >>"/proc/$p/fd/6" 2>>"/proc/$p/fd/8"
+    (eval "set --; unset p
+$(cat "$1/t")") <"/proc/$p/fd/5" >>"/proc/$p/fd/6" 2>>"/proc/$p/fd/8"
     echo $?
   else
     cat "$1/t" >/dev/null
@@ -60,7 +63,7 @@ _ask() {{
   _ar=no
   _alive "$_ap" || return 0
   read -r _ai _ </proc/self/stat
-  exec 5<&0 6>&1 8>&2
+  exec 5</proc/self/fd/0 6>&1 8>&2 # not 5<&0: bash, which reads its script there, ends a subshell that does
   echo "$_ai" >&7
   printf '%s\n' "$1" >"$_D/t"
   read -r _ar <&9
@@ -92,18 +95,15 @@ _END_
 def through(script: str) -> str:
     """The same text, but run by the shell of root if it is for root; everything else is as it was.
 
-    Only an upload is given to sudo as an argument; what it does has no secrets in it.
+    Only for an upload the text is an argument of sudo: it has no secrets in it, they are in its standard input.
     """
     match = _READ.fullmatch(script)
     if match is not None:
         text = match["text"]
         return script if any(word in text for word in OWN_PROCESS) else f"_as {shlex.quote(text)}"
     if script.startswith(f"{SUDO} "):
-        try:
-            text = shlex.split(script)[-1]
-        except ValueError:  # not a text of ours
-            return script
-        if script == f"{SUDO} {shlex.quote(text)}":
+        text = _word(script.removeprefix(f"{SUDO} "))
+        if put.recognised(text):
             return f"_as {shlex.quote(text)} file"
     return script
 
@@ -111,3 +111,12 @@ def through(script: str) -> str:
 def goes_through(script: str) -> bool:
     """Whether it is a text of :func:`through` for the shell of root."""
     return script.startswith("_as ")
+
+
+def _word(text: str) -> str:
+    """What one quoted word of shell text means; empty when it is something else."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return ""
+    return words[0] if len(words) == 1 and shlex.quote(words[0]) == text else ""

@@ -19,7 +19,6 @@ from opsflow.engine.root_shell import READER, goes_through, through
 SLOW = 0.03
 """Seconds. A wrong assumption costs a round trip and a plan, which is about as much."""
 
-
 LONGEST_WORD = 65_536
 """Bytes of a file that is a word of the script."""
 PLAIN = re.compile(rb"[\t\n -~]*")
@@ -253,7 +252,7 @@ class _Compiler:
         if isinstance(step, UploadStep):
             # Without a process where that is enough: what is left is empty, and is removed with its directory.
             self._body.append(
-                f'[ ! -f "$_s{number}" ] || : >"$_s{number}"'
+                f'[ ! -f "$_s{number}" ] || true >"$_s{number}"'
                 if step.content is not None
                 else f'[ ! -f "$_s{number}" ] || rm -f "$_s{number}"'
             )
@@ -305,7 +304,7 @@ def _at_a_stroke(
 
 def _prints(made: Sequence[Batch], single: Sequence[tuple[int, str, FactAnswer]]) -> str | None:
     """A test that looks at what facts print; None where one answer could be taken for another."""
-    parts = [f'{{ {through(batch.command)}\n}}; echo "|$?"' for batch in made]
+    parts = [f'{_batch(through(batch.command))}; echo "|$?"' for batch in made]
     parts += [f'{_evaluated(number, key)}; echo "|$?"' for number, key, _ in single]
     said = "".join(f"{answer.stdout}|{answer.exit_code}\n" for _, _, answer in single)
     expected = "".join(f"{batch.expected}|0\n" for batch in made)
@@ -314,6 +313,11 @@ def _prints(made: Sequence[Batch], single: Sequence[tuple[int, str, FactAnswer]]
     inside = "\n".join(parts)
     known = "".join(f"$_o{number}|$_r{number}\n" for number, _, _ in single)
     return f'[ "$(exec 3>&- 4>&- </dev/null\n{inside}\necho .)" = {shlex.quote(expected)}"{known}." ]'
+
+
+def _batch(command: str) -> str:
+    """A batch reads through the shell of root, or gets nothing of it."""
+    return f"{{ {command}\n}}{'' if goes_through(command) else ' 7>&- 9<&-'}"
 
 
 def _evaluated(number: int, key: str) -> str:

@@ -27,8 +27,8 @@ KEEPALIVE = 5
 USER_TIMEOUT = 10_000
 """Milliseconds that sent data may stay unacknowledged."""
 SILENCE = 14.0
-"""Seconds without a word, also on our questions, after which a peer is given up: it is frozen, though its kernel
-acknowledges what we send. Looked at every KEEPALIVE seconds, so it is noticed within 20."""
+"""Seconds after a question in which a peer says nothing, and is given up: it is frozen, though its kernel acknowledges
+what we send. Asked and looked at every KEEPALIVE seconds, so it is noticed within 20."""
 ACKNOWLEDGED = KEEPALIVE + 3.0
 """Seconds since the last sign of life after which an idle connection is not trusted any more."""
 IDLE_LOOK = 1.0
@@ -423,7 +423,10 @@ def _ask(transport: paramiko.Transport, sock: ReadAhead) -> None:
     Raises:
         EOFError: it has not said anything for long.
     """
-    if CLOCK.monotonic() - sock.heard > SILENCE:
+    now = CLOCK.monotonic()
+    if sock.heard >= sock.asked:
+        sock.asked = now
+    elif now - sock.asked > SILENCE:
         raise EOFError("it does not answer any more")
     question = paramiko.Message()
     question.add_byte(paramiko.common.cMSG_GLOBAL_REQUEST)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_doubles import Recipes
+from engine_doubles import SHELLS, Host, Recipes, open_host
 
 from opsflow.engine.pool import PlannerPool
 
@@ -19,3 +19,15 @@ def pool() -> Iterator[PlannerPool]:
 @pytest.fixture
 def recipes(tmp_path: Path, pool: PlannerPool) -> Recipes:
     return Recipes(tmp_path / "recipes", pool)
+
+
+@pytest.fixture(params=SHELLS)
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
+    with open_host(SHELLS[request.param], tmp_path) as host:
+        yield host
+
+
+@pytest.fixture
+def dash(tmp_path: Path) -> Iterator[Host]:
+    with open_host(SHELLS["dash"], tmp_path) as host:
+        yield host

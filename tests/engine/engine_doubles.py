@@ -106,6 +106,7 @@ class LocalConnection:
         return result.returncode
 
     def put(self, source: IO[bytes], path: str, proceed: Callable[[], None]) -> None:
+        proceed()
         with Path(path).open("wb") as target:
             shutil.copyfileobj(source, target)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,7 @@ from engine_doubles import SHELLS, Host, fact, open_host, sh, upload
 
 from opsflow.engine import file_texts, put, tame
 from opsflow.engine.messages import FactAnswer
-
-
-@pytest.fixture(params=SHELLS)
-def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
-    with open_host(SHELLS[request.param], tmp_path) as host:
-        yield host
-
-
-@pytest.fixture
-def dash(tmp_path: Path) -> Iterator[Host]:
-    with open_host(SHELLS["dash"], tmp_path) as host:
-        yield host
+from opsflow.engine.root_shell import through
 
 
 @pytest.fixture
@@ -100,6 +88,16 @@ class TestAtAStroke:
         keys = ("cd /; exit 0", "cat one", "echo 'not so'")
         assert self.run(host, keys, ("", "1\n", "not so\n"), tmp_path) == (None, True)
 
+    def test_a_file_that_was_missing_in_between(self, host: Host, tmp_path: Path) -> None:
+        """The shell compares with what it read last, not with what it read before that."""
+        keys = tuple(file_texts.digest("sha1", f"{tmp_path}/{name}") for name in ("one", "two"))
+        (tmp_path / "one").write_text("content")
+        host.fetch(keys[0])
+        (tmp_path / "one").unlink()
+        assert [answer.stdout for answer in host.fetch(*keys).facts.values()] == ["", ""]
+        (tmp_path / "one").write_text("content")
+        assert self.run(host, keys[:1], ("",), tmp_path) == ((0, 0), False)
+
     def test_a_missing_file_is_looked_for_without_a_process(self, host: Host, tmp_path: Path) -> None:
         keys = (file_texts.stat(f"{tmp_path}/one"), file_texts.stat(f"{tmp_path}/two"))
         (tmp_path / "two").symlink_to("nowhere")
@@ -160,6 +158,28 @@ def test_somebody_elses_file_with_the_temporary_name_is_left_alone(host: Host, t
     assert (tmp_path / "there").read_bytes() == b"text"
     assert other.read_text() == "not ours"
     assert {path.name for path in tmp_path.iterdir()} == {"there", other.name}
+
+
+def test_where_others_can_write_a_fifo_of_theirs_gets_nothing(host: Host, tmp_path: Path) -> None:
+    host.fetch()
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    os.mkfifo(shared / f".opsflow.{host.shell.pid}")
+    assert host.operations([upload(f"{shared}/file", b"text")], command=5).commands[0].exit_code == 0
+    assert (shared / "file").is_file()
+    assert (shared / "file").read_bytes() == b"text"
+
+
+def test_a_shell_whose_script_was_not_sent_is_not_kept(dash: Host, tmp_path: Path) -> None:
+    dash.fetch()
+    large = tmp_path / "large"
+    large.write_bytes(b"x" * 100_000)
+    step = upload("copy", b"").model_copy(update={"content": None, "path": str(large), "size": 100_000})
+    dash.cancel.set()
+    assert dash.operations([fact("echo new"), step]).stopped == "cancelled"
+    dash.cancel.clear()
+    assert not dash.shell.leave(dash.limits())
 
 
 @pytest.mark.parametrize("private", [False, True])
@@ -243,6 +263,28 @@ class TestApart:
         assert [heard.exit_code for heard in result.commands.values()] == [0, 0, 0, 0]
         assert (tmp_path / "file").read_bytes() == b"content"
 
+    def test_and_a_large_file_waits_elsewhere(self, host: Host, tmp_path: Path) -> None:
+        host.fetch("echo fact")
+        content = b"\x00" * 300_000
+        remove = f"rm -rf {place_of(host.shell.pid)}"
+        before = set(Path("/").iterdir())
+        result = host.operations([sh(remove), sh("echo next")], [upload("file", content)], [sh("echo last")])
+        assert [heard.exit_code for heard in result.commands.values()] == [0, 0, 0, 0]
+        assert (tmp_path / "file").read_bytes() == content
+        assert set(Path("/").iterdir()) == before
+
+
+def test_what_a_killed_shell_staged_is_removed_by_the_next(tmp_path: Path) -> None:
+    content = b"\x00" * 300_000
+    with open_host(SHELLS["dash"], tmp_path) as host:
+        host.operations([upload("file", content), sh("exit 1")])
+        [staged] = places_of("/var/tmp", host.shell.pid)
+        os.kill(host.shell.pid, signal.SIGKILL)
+    assert staged.exists()
+    with open_host(SHELLS["dash"], tmp_path) as host:
+        host.operations([upload("file", content)])
+        assert not staged.exists()
+
 
 def test_what_a_killed_shell_left_is_removed_by_the_next(tmp_path: Path) -> None:
     with open_host(SHELLS["dash"], tmp_path) as host:
@@ -257,5 +299,14 @@ def test_what_a_killed_shell_left_is_removed_by_the_next(tmp_path: Path) -> None
 
 def place_of(shell: int) -> Path:
     """The directory of a shell of this machine."""
-    [place] = [file.parent for file in Path("/run").glob("opsflow.*/by") if file.read_text() == f"{shell}\n"]
+    [place] = places_of("/run", shell)
     return place
+
+
+def places_of(where: str, shell: int) -> list[Path]:
+    return [file.parent for file in Path(where).glob("opsflow.*/by") if file.read_text() == f"{shell}\n"]
+
+
+@pytest.mark.parametrize("script", ["sudo -H -n sh -c true # don't", "sudo -H -n sh -c 'echo $$'", "sudo -H -n sh -c"])
+def test_only_our_own_texts_go_to_the_shell_of_root(script: str) -> None:
+    assert through(script) == script

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from engine_hosts import Fleet, add_user, open_fleet, outputs, statuses, until
+from engine_hosts import Fleet, add_user, outputs, statuses, until
 
 from opsflow.model.machine import Machine
 from opsflow.model.result import HostStatus
@@ -28,17 +28,6 @@ KILL = (
     "for p in /proc/[0-9]*; do case $(tr '\\\\0' ' ' <$p/cmdline) in *'echo ready'*) kill -9 ${p#/proc/} ;; esac; done"
 )
 Asked = Callable[[], int]
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with open_fleet(tmp_path_factory.mktemp("hosts"), "one") as fleet:
-        yield fleet
-
-
-@pytest.fixture(scope="module")
-def host(fleet: Fleet) -> Machine:
-    return fleet._machines[0]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +58,7 @@ MANY = """
             files.put(name=f"put {name}", src=StringIO("x = '$HOME' `y`\\n" * 30), dest=f"/srv/{name}/file", **sudo)
         files.line(name="line", path="/srv/one/lines", line="more", **sudo)
         server.user(name="user", user="made", home="/home/made", **sudo)
-        server.shell(name="who", commands=["id -un; pwd; echo $HOME; umask", "echo no >&2; cat"], **sudo)
+        server.shell(name="who", commands=["id -un; pwd; echo $HOME; umask", "echo no >&2; cat; echo $#$1$p"], **sudo)
         server.shell(name="mine", commands="id -un", _sudo=False)
 """
 
@@ -77,7 +66,7 @@ MANY = """
 def test_sudo_is_started_once_a_run(fleet: Fleet, host: Machine, dev: Machine, asked: Asked) -> None:
     first = fleet.run(dev, MANY)
     assert first.status is HostStatus.OK, first.detail
-    assert outputs(first)[-3:] == ["root\n/home/dev\n/root\n0022\n", "", "dev\n"]
+    assert outputs(first)[-3:] == ["root\n/home/dev\n/root\n0022\n", "0\n", "dev\n"]
     assert first.operations[-2].commands[1].stderr == "no\n"
     assert asked() == 1
     again = fleet.run(dev, MANY)
@@ -85,6 +74,30 @@ def test_sudo_is_started_once_a_run(fleet: Fleet, host: Machine, dev: Machine, a
     assert asked() == 1
     modes = fleet.shell(host, "stat -c '%U %a' /srv/one /srv/one/file; cat /srv/one/lines")
     assert modes == "root 750\nroot 644\nmore\n"
+
+
+def test_where_sh_is_bash(fleet: Fleet, host: Machine, dev: Machine, asked: Asked) -> None:
+    fleet.shell(host, "cp -P /bin/sh /srv/sh; ln -sf bash /bin/sh")
+    try:
+        result = fleet.run(dev, MANY)
+        assert result.status is HostStatus.OK, result.detail
+        assert outputs(result)[-1] == "dev\n"
+        assert asked() == 1
+    finally:
+        fleet.shell(host, "mv /srv/sh /bin/sh")
+
+
+def test_others_inherit_nothing_of_it(fleet: Fleet, host: Machine, dev: Machine) -> None:
+    text = """
+        from pyinfra.facts.server import Command
+        def setup(node):
+            host.get_fact(Command, command="id -un", _sudo=True)
+            seen = host.get_fact(Command, command="echo $(ls /proc/$$/fd)", _su_user="app")
+            server.shell(name="seen", commands=f"echo {seen}")
+    """
+    seen = outputs(fleet.run(host, text))[-1].split()
+    assert {"0", "1", "2"} <= set(seen)
+    assert not {"7", "9"} & set(seen)
 
 
 def test_other_users_are_asked_for_each_time(fleet: Fleet, dev: Machine, asked: Asked) -> None:
