@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
 
 from opsflow.clock import Clock
 from opsflow.engine.barriers import Attempts, Barriers, TooLate, goes_on, tried_in_vain
 from opsflow.engine.earlier import Earlier
 from opsflow.engine.exchange import Exchange, Heard, Limits, Listener
-from opsflow.engine.memory import NOVICE, Expected, Experience, Learned, Recalled
+from opsflow.engine.memory import NOVICE, Experience, Recalled
 from opsflow.engine.messages import (
     Barrier,
     CommandAnswer,
@@ -24,6 +23,7 @@ from opsflow.engine.messages import (
     PlanRequest,
     Step,
 )
+from opsflow.engine.progress import Progress, learned
 from opsflow.engine.report import Report
 from opsflow.engine.resume import Lifeline
 from opsflow.engine.script import Program, compile_operations
@@ -44,39 +44,6 @@ class Ended(Exception):
     def __init__(self, status: HostStatus, detail: str) -> None:
         super().__init__(detail)
         self.status = status
-
-
-@dataclass
-class Progress:
-    """What has happened on the host so far: all that a new plan needs to go on from there."""
-
-    known: dict[str, FactAnswer] = field(default_factory=dict)
-    expected: Expected = field(default_factory=dict)
-    first: dict[str, FactAnswer] = field(default_factory=dict)
-    """What each fact was when this run met it first."""
-    surprises: set[str] = field(default_factory=set)
-    """Facts that were not as remembered before this run had written anything."""
-    wrote: bool = False
-    fresh: set[str] = field(default_factory=set)
-    """Those of the known facts that were read after the last command; the others are assumptions."""
-    prepared: dict[str, FactAnswer] | None = None
-    trace: list[list[Outcome]] = field(default_factory=list)
-    began: list[str] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
-    done: int = 0
-
-    @property
-    def met(self) -> set[str]:
-        """Every fact that its operations have read so far."""
-        return {outcome.step for outcomes in self.trace for outcome in outcomes if outcome.fact is not None}
-
-    def outcomes(self, operation: PlannedOperation) -> list[Outcome]:
-        """What happened at the steps of an operation; made on first use, which is in order."""
-        if len(self.trace) <= operation.index:
-            self.trace.append([])
-            self.began.append(operation.identity)
-            self.places.append(operation.place)
-        return self.trace[operation.index]
 
 
 class HostRun:
@@ -519,34 +486,6 @@ class HostRun:
         self._observe(PhaseChanged(self._job.node.name, name))
         if self._cancel.is_set():
             raise Ended(HostStatus.CANCELLED, "cancelled")
-
-
-def learned(progress: Progress, plan: HostPlan | None) -> Learned:
-    """What a complete run has found out."""
-    expected: dict[str, tuple[tuple[str, FactAnswer], ...]] = {}
-    met = progress.met | set(progress.prepared or ())
-    written = False
-    for place, outcomes in zip(progress.places, progress.trace, strict=True):
-        after = []
-        for outcome in outcomes:
-            if outcome.fact is None:
-                written = True
-                continue
-            if written:
-                after.append((outcome.step, outcome.fact))
-        if after:
-            expected[place] = tuple(after)
-    last = {key: progress.known[key] for key in progress.known if key in met}
-    steady = all(progress.first.get(key, answer) == answer for key, answer in last.items())
-    certain = not progress.wrote or met <= progress.fresh
-    return Learned(
-        first=dict(progress.first),
-        last=last,
-        expected=expected,
-        surprises=frozenset(progress.surprises),
-        wrote=progress.wrote,
-        plan=plan if steady and certain else None,
-    )
 
 
 def _fact(step: FactStep, answers: Mapping[str, FactAnswer]) -> Outcome:

@@ -8,24 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_hosts import CLOCK, Fleet, Running, add_user, open_fleet, statuses, until
+from engine_hosts import CLOCK, Fleet, Running, add_user, statuses, until
 
 from opsflow.model.machine import Machine
 from opsflow.model.result import HostStatus
 from opsflow.ports import Mode, OutputReceived
 
 pytestmark = pytest.mark.sandbox
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with open_fleet(tmp_path_factory.mktemp("hosts"), "one") as fleet:
-        yield fleet
-
-
-@pytest.fixture(scope="module")
-def host(fleet: Fleet) -> Machine:
-    return fleet._machines[0]
 
 
 @pytest.fixture(scope="module")

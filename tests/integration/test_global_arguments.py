@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
-from engine_hosts import CLOCK, Fleet, as_user, open_fleet, outputs, statuses, until
+from engine_hosts import CLOCK, Fleet, as_user, outputs, statuses, until
 
 from opsflow.model.machine import Machine
 from opsflow.model.result import HostStatus
 from opsflow.ports import OutputReceived
 
 pytestmark = pytest.mark.sandbox
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with open_fleet(tmp_path_factory.mktemp("hosts"), "one") as fleet:
-        yield fleet
-
-
-@pytest.fixture(scope="module")
-def host(fleet: Fleet) -> Machine:
-    return fleet._machines[0]
 
 
 class TestAttempts:
