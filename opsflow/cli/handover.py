@@ -150,7 +150,7 @@ def _agreed(sock: socket.socket, path: str, asked: dict[str, object]) -> int:
     """
     sock.settimeout(PATIENCE)
     sock.connect(path)
-    if request.user(sock) != os.geteuid():
+    if places.peer(sock)[1] != os.geteuid():
         raise OSError("another user listens there")
     here = os.open(".", os.O_PATH | os.O_DIRECTORY)
     try:

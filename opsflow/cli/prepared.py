@@ -21,11 +21,10 @@ from typing import Any
 
 from opsflow.cli import request
 from opsflow.cli.handover import COMMANDS
+from opsflow.engine.agent import places
 
 LOOK = 1.0
 """Seconds between two looks whether the prepared process of another agent of the project has ended."""
-PATIENCE = 10.0
-"""Seconds that a client may take to hand everything over."""
 MODULES = (
     "opsflow.cli.program", "opsflow.cli.run", "opsflow.cli.plan", "opsflow.cli.apps", "opsflow.cli.instances",
     "opsflow.cli.hosts", "opsflow.cli.status", "opsflow.cli.runs", "opsflow.cli.events", "opsflow.cli.explain",
@@ -134,7 +133,7 @@ class _Forks:
     def begin(self, sock: socket.socket, own: tuple[int, ...]) -> None:
         """Fork; the child finds out by itself what it is asked for."""
         sock.setblocking(True)
-        if request.user(sock) != os.geteuid():
+        if places.peer(sock)[1] != os.geteuid():
             sock.close()
             return
         pid = os.fork()

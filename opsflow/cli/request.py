@@ -113,9 +113,3 @@ def receive(sock: socket.socket, descriptors: int) -> tuple[dict[str, Any], list
             raise OSError("no request")
         body += chunk
     return marshal.loads(body), list(found)  # noqa: S302 - from a process of this user, which could do anything anyway
-
-
-def user(sock: socket.socket) -> int:
-    """The user at the other end."""
-    found: int = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
-    return found

@@ -6,7 +6,9 @@ The console script looks here before it imports anything else, so this module im
 from __future__ import annotations
 
 import os
+import socket
 import stat
+import struct
 import sys
 
 try:
@@ -91,3 +93,9 @@ def prepared_socket(directory: str, root: str, environment: Mapping[str, str]) -
     seen = {key: environment.get(key) for key in ENVIRONMENT}
     name = digest([os.path.realpath(root), seen, sorted(python.items()), python_and_code()])
     return f"{directory}/{name}.fork"
+
+
+def peer(sock: socket.socket) -> tuple[int, int]:
+    """Process and user at the other end of a UNIX socket, where the system tells (SO_PEERCRED)."""
+    pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, uid
