@@ -270,9 +270,12 @@ def test_a_shell_that_was_ended_between_two_runs_is_replaced(fleet: Fleet, host:
 
 class TestAFrozenHost:
     @pytest.fixture(autouse=True)
-    def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def impatient(self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(session, "KEEPALIVE", 1)
         monkeypatch.setattr(session, "SILENCE", 1.5)
+        fleet.rest()  # connections that are there already ask as seldom as usual
+        yield
+        fleet.rest()
 
     def test_it_thaws(self, fleet: Fleet, host: Machine) -> None:
         run = fleet.start(host, SLOW.format(1, 0))
