@@ -24,8 +24,9 @@ FLOOD = 5.0
 """Seconds after a command's exit in which its output must end, even if a background process keeps printing."""
 LOOK = 3.0
 """Seconds without a word after which it is looked whether the host's shell is swallowing a fact without end."""
-GREETING = 30.0
-"""Seconds for a new shell to say something: the login shell may be no shell at all."""
+GREETING = 90.0
+"""Seconds for a new shell to say something: the login shell may be no shell at all, but login files may also wait for
+each other, as those of version managers do when many log in at once."""
 ENDING = 15.0
 """Seconds for a killed command to be reported by its shell."""
 
